@@ -1,0 +1,18 @@
+"""Reading CTs and chest radiographs, and writing results."""
+
+from napari_cxr3d.io.ct import list_series, read_ct
+from napari_cxr3d.io.cxr import read_cxr
+from napari_cxr3d.io.inspection import Inspection, inspect_path
+from napari_cxr3d.io.series_entry import SeriesEntry
+from napari_cxr3d.io.sniff import FileKind, sniff
+
+__all__ = [
+    "FileKind",
+    "Inspection",
+    "SeriesEntry",
+    "inspect_path",
+    "list_series",
+    "read_ct",
+    "read_cxr",
+    "sniff",
+]
