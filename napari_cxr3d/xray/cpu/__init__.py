@@ -1,0 +1,5 @@
+"""The projector for any machine: numba kernels on all processors."""
+
+from napari_cxr3d.xray.cpu.projector import CpuProjector
+
+__all__ = ["CpuProjector"]
