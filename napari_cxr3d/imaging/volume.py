@@ -59,6 +59,8 @@ class SourceInfo:
         The geometry on disk.
     notes : tuple of str
         What was mended or assumed while reading, one sentence each.
+    display_range : tuple of 2 float or None
+        The window that a CT's file asks for, as (low, high) in HU.
     path : Path or None
         Where the file lies: to guard it against being overwritten. It may hold a
         patient's name, so it never leaves the session (`to_metadata` omits it).
@@ -71,6 +73,7 @@ class SourceInfo:
     series_uid_sha256: str | None = None
     grid: SourceGrid | None = None
     notes: tuple[str, ...] = ()
+    display_range: tuple[float, float] | None = None
     path: Path | None = field(default=None, repr=False)
 
     def to_metadata(self) -> dict[str, Any]:

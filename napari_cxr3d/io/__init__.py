@@ -2,6 +2,17 @@
 
 from napari_cxr3d.io.ct import list_series, read_ct
 from napari_cxr3d.io.cxr import read_cxr
+from napari_cxr3d.io.export import (
+    save,
+    save_radiograph,
+    write_dicom_secondary_capture,
+    write_gif,
+    write_integrals,
+    write_like,
+    write_mp4,
+    write_png,
+    write_volume,
+)
 from napari_cxr3d.io.inspection import Inspection, inspect_path
 from napari_cxr3d.io.series_entry import SeriesEntry
 from napari_cxr3d.io.sniff import FileKind, sniff
@@ -14,5 +25,14 @@ __all__ = [
     "list_series",
     "read_ct",
     "read_cxr",
+    "save",
+    "save_radiograph",
     "sniff",
+    "write_dicom_secondary_capture",
+    "write_gif",
+    "write_integrals",
+    "write_like",
+    "write_mp4",
+    "write_png",
+    "write_volume",
 ]

@@ -21,6 +21,7 @@ from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 __all__ = ["canonical_volume", "require_aligned", "source_axis_codes"]
 
 _SPACING_MM = (0.01, 50.0)  # voxel spacings that a chest CT can have
+_CHEST_MM = (60.0, 2500.0)  # longest side of a volume that shows a chest
 _SLAB = 16  # canonical planes resampled between two looks at the cancel token
 
 
@@ -81,6 +82,11 @@ def canonical_volume(
         grid = Grid((hu.shape[0], hu.shape[1], hu.shape[2]), (i, p, ell), (x, y, z))
 
     volume = Volume(hu, grid.spacing_mm, grid.origin_lps)
+    if not _CHEST_MM[0] <= max(volume.size_mm) <= _CHEST_MM[1]:
+        notes.append(
+            f"The volume's longest side measures {max(volume.size_mm):.0f} mm, which is no chest: "
+            "check the unit of the file's spacing."
+        )
     digest = volume.content_sha256()
     return replace(
         volume,

@@ -37,13 +37,13 @@ def read_picture(path: Path) -> Radiograph:
     from PIL import Image, ImageOps
 
     with foreign_errors(path, "The picture cannot be read"):
-        with Image.open(path, formats=("PNG", "JPEG", "TIFF")) as image:
+        # Opened by name, Pillow 13 maps a TIFF and scrambles one that lies on its side.
+        with path.open("rb") as file, Image.open(file, formats=("PNG", "JPEG", "TIFF")) as image:
             _require_one_radiograph(image, path)
             kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
             notes = _lost_depth(path, kind)
             resolution = _resolution(image)
             turned = image.getexif().get(_ORIENTATION, 1) != 1
-            image.load()  # turns a TIFF upright, and then forgets its orientation
             dark_bone = getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
             pixels, more = _grey(ImageOps.exif_transpose(image), white_is_zero=dark_bone)
             notes += more

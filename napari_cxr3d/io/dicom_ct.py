@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from napari_cxr3d.errors import (
-    ConsentRequiredError,
-    GeometryError,
-    UnreadableFileError,
-    UnsupportedFileError,
-)
+from napari_cxr3d.errors import ConsentRequiredError, GeometryError
 from napari_cxr3d.imaging import SourceInfo, Volume
 from napari_cxr3d.io.canonical import canonical_volume, require_aligned
+from napari_cxr3d.io.dicom_frames import FrameReader
 from napari_cxr3d.io.dicom_geometry import (
     SAME_POSITION_MM,
     SliceStack,
@@ -25,14 +21,10 @@ from napari_cxr3d.io.dicom_geometry import (
     stack_slices,
 )
 from napari_cxr3d.io.dicom_headers import SliceHeader, positions
-from napari_cxr3d.io.dicom_pixels import decoded_frames, padding_mask, read_dataset
 from napari_cxr3d.io.dicom_series import DicomStack
 from napari_cxr3d.io.guard import require_memory
 from napari_cxr3d.io.hounsfield import HounsfieldArray, plausibility_notes
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
-
-if TYPE_CHECKING:
-    from pydicom.dataset import Dataset
 
 __all__ = ["read_dicom_stack"]
 
@@ -89,7 +81,7 @@ def read_dicom_stack(
     require_memory(2 * n_bytes * (geometry.n_planes + len(places)) * rows * columns, path)
 
     hu = HounsfieldArray((_n_stored(geometry), rows, columns))
-    frames = _FrameReader()
+    frames = FrameReader()
     for done, place in enumerate(places):
         if cancel is not None:
             cancel.raise_if_cancelled()
@@ -112,6 +104,7 @@ def read_dicom_stack(
             *hu.notes(),
             *plausibility_notes(values),
         ),
+        display_range=frames.display_range(),
         path=path,
     )
     return canonical_volume(
@@ -222,61 +215,3 @@ def _stack_notes(geometry: SliceStack, places: Sequence[Sequence[SliceHeader]]) 
     if len({(s.slope, s.intercept) for s in first}) > 1:
         notes.append("The rescale to Hounsfield units differs between slices; each had its own.")
     return notes
-
-
-class _FrameReader:
-    """Decodes slices; keeps the last file, since an enhanced file holds many of them."""
-
-    def __init__(self) -> None:
-        self._path: Path | None = None
-        self._dataset: Dataset | None = None
-        self._frames: npt.NDArray[Any] | None = None
-
-    def _stored(self, header: SliceHeader) -> tuple[Dataset, npt.NDArray[Any]]:
-        if self._path != header.path or self._dataset is None or self._frames is None:
-            self._dataset = read_dataset(header.path)
-            self._frames = decoded_frames(self._dataset, header.path)
-            self._path = header.path
-        if header.frame >= len(self._frames):
-            raise UnreadableFileError(
-                "The file holds fewer frames than its header says",
-                remedy="export it again",
-                path=header.path,
-            )
-        stored = self._frames[header.frame]
-        if stored.shape != header.shape:
-            raise UnreadableFileError(
-                "The decoded slice has another size than its header says",
-                why=f"{stored.shape} instead of {header.shape}",
-                remedy="export it again",
-                path=header.path,
-            )
-        return self._dataset, stored
-
-    def hounsfield(
-        self, header: SliceHeader
-    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
-        """A slice in HU, and which of its voxels are declared padding."""
-        dataset, stored = self._stored(header)
-        slope = 1.0 if header.slope is None else header.slope
-        intercept = 0.0 if header.intercept is None else header.intercept
-        if slope == 0:
-            raise UnsupportedFileError(
-                "The slice's rescale slope is 0, which leaves no Hounsfield units",
-                remedy="export the series again",
-                path=header.path,
-            )
-        padding = padding_mask(dataset, stored)
-        if stored.dtype.kind in "iu" and slope == 1 and intercept == round(intercept):
-            return stored.astype(np.int32) + round(intercept), padding
-        return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept), padding
-
-    def require_equal(self, kept: SliceHeader, repeat: SliceHeader, path: Path) -> None:
-        """Raise `GeometryError` unless two slices at one position hold the same pixels."""
-        if not np.array_equal(self.hounsfield(kept)[0], self.hounsfield(repeat)[0]):
-            raise GeometryError(
-                "Two slices lie at the same position but differ",
-                why="the series holds several phases or reconstructions that nothing tells apart",
-                remedy="export each phase as a series of its own",
-                path=path,
-            )

@@ -54,7 +54,7 @@ def test_the_body_is_found_with_its_lungs_and_without_the_table(
     assert mask[parts["lungs"]].all()
     assert mask[parts["body"]].mean() > 0.99
     # Where the patient lies on the table, what is within a few mm of the skin stays.
-    assert mask[parts["table"]].mean() < (0.01 if gap_mm else 0.25)
+    assert mask[parts["table"]].mean() < (0.01 if gap_mm else 0.35)
 
 
 def test_the_lungs_are_found_with_their_vessels() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import struct
 import tempfile
 from pathlib import Path
 
@@ -22,6 +23,7 @@ BOUNDED = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
+FILES = ("a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.png", "a.jpg", "a.tif")
 DAMAGE = st.fixed_dictionaries(
     {
         "keep": st.floats(0.02, 1.0),
@@ -80,7 +82,9 @@ def wholes(tmp_path_factory) -> dict[str, tuple[bytes, int]]:
     return wholes
 
 
-@pytest.mark.parametrize("name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.png", "a.jpg", "a.tif"])
+@pytest.mark.parametrize(
+    "name", ["a.nii", "a.nii.gz", "a.nrrd", "a.mha", "a.png", "a.jpg", "a.tif"]
+)
 @BOUNDED
 @given(damage=DAMAGE)
 def test_a_damaged_file_raises_only_our_errors(wholes, name, damage):
@@ -110,52 +114,50 @@ def test_a_damaged_dicom_slice_raises_only_our_errors(tmp_path_factory, series, 
             _read_everything(target)
 
 
-VALUES = st.one_of(
-    st.none(),
-    st.sampled_from(["", "0", "-1", "1e300", "nan", "abc", "1\\2", "99999999"]),
+NUMBERS = st.sampled_from(["", "0", "-1", "1e300", "nan", "abc", "1\\2", "99999999"])
+ELEMENTS = (
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "NumberOfFrames",
+    "WindowCenter",
+    "InstanceNumber",
+    "SeriesInstanceUID",
+    "ImageType",
+    "Modality",
+    "PhotometricInterpretation",
 )
 
 
-@BOUNDED
-@given(
-    element=st.sampled_from(
-        [
-            "ImagePositionPatient",
-            "ImageOrientationPatient",
-            "PixelSpacing",
-            "RescaleSlope",
-            "RescaleIntercept",
-            "NumberOfFrames",
-            "WindowCenter",
-            "WindowWidth",
-            "InstanceNumber",
-            "SeriesInstanceUID",
-            "ImageType",
-            "Modality",
-            "PhotometricInterpretation",
-        ]
-    ),
-    value=VALUES,
-    every=st.booleans(),
-)
-def test_a_nonsensical_element_raises_only_our_errors(series, element, value, every):
-    import pydicom
-    from pydicom.datadict import dictionary_VR
+def _spliced(whole: bytes, keyword: str, value: str) -> bytes:
+    """A file of explicit little endian elements with another value in one of them."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
 
+    tag = tag_for_keyword(keyword)
+    start = struct.pack("<HH", tag >> 16, tag & 0xFFFF) + dictionary_VR(tag).encode()
+    at = whole.index(start, 132)
+    (length,) = struct.unpack_from("<H", whole, at + 6)
+    raw = value.encode() + b" " * (len(value) % 2)
+    return whole[: at + 6] + struct.pack("<H", len(raw)) + raw + whole[at + 8 + length :]
+
+
+@pytest.mark.parametrize("keyword", ELEMENTS)
+@settings(BOUNDED, max_examples=10)
+@given(value=NUMBERS, every=st.booleans())
+def test_a_nonsensical_element_raises_only_our_errors(series, keyword, value, every):
     def edit(ds, k):
-        if not (every or k == 1):
-            return
-        ds.pop(element, None)
-        if value is not None:
-            raw = value.encode() + b" " * (len(value) % 2)
-            tag = pydicom.tag.Tag(element)
-            vr = dictionary_VR(tag)
-            ds[tag] = pydicom.dataelem.RawDataElement(tag, vr, len(raw), raw, 0, False, True)
+        ds.NumberOfFrames = ds.WindowCenter = ds.WindowWidth = 1
 
     with tempfile.TemporaryDirectory() as folder:
-        series(shape=(40, 40), edit=edit).write(Path(folder))
+        paths = series(shape=(40, 40), edit=edit, positions=[(0, 0, k) for k in range(3)]).write(
+            Path(folder)
+        )
+        for path in paths if every else paths[1:2]:
+            path.write_bytes(_spliced(path.read_bytes(), keyword, value))
         _read_everything(Path(folder))
-        _read_everything(Path(folder, "0001.dcm"))
+        _read_everything(paths[1])
 
 
 @BOUNDED

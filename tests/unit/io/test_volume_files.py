@@ -89,7 +89,12 @@ def write_metaimage(path, affine, values, *, matrix=True, more=""):
     return path
 
 
-WRITERS = {".nii": write_nifti, ".nii.gz": write_nifti, ".nrrd": write_nrrd, ".mha": write_metaimage}
+WRITERS = {
+    ".nii": write_nifti,
+    ".nii.gz": write_nifti,
+    ".nrrd": write_nrrd,
+    ".mha": write_metaimage,
+}
 
 
 @pytest.mark.parametrize("suffix", WRITERS)
@@ -309,6 +314,12 @@ def test_a_spacing_that_no_scanner_has_is_refused(tmp_path, place_hu):
         read_ct(write_nifti(tmp_path / "c.nii", affine, _values(_affine(), place_hu)))
 
 
+def test_a_volume_too_small_for_a_chest_is_called_so(tmp_path, place_hu):
+    affine = _affine(spacing=(0.2, 0.3, 0.4))
+    volume = read_ct(write_nifti(tmp_path / "c.nii", affine, _values(_affine(), place_hu)))
+    assert any("no chest" in n for n in volume.source.notes)
+
+
 def test_an_absurd_size_is_refused_before_anything_is_allocated(tmp_path, place_hu):
     path = write_nrrd(tmp_path / "c.nrrd", _affine(), _values(_affine(), place_hu))
     path.write_bytes(path.read_bytes().replace(b"sizes: 4 5 6", b"sizes: 40000 50000 60000"))
@@ -317,7 +328,9 @@ def test_an_absurd_size_is_refused_before_anything_is_allocated(tmp_path, place_
 
 
 @pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd"])
-@pytest.mark.parametrize("content", [b"", b"not a volume", bytes(400)], ids=["empty", "text", "zeros"])
+@pytest.mark.parametrize(
+    "content", [b"", b"not a volume", bytes(400)], ids=["empty", "text", "zeros"]
+)
 def test_a_file_that_is_not_what_its_name_says_is_refused(tmp_path, suffix, content):
     path = tmp_path / f"c{suffix}"
     path.write_bytes(content)
