@@ -276,16 +276,16 @@ class NanodrrProjector:
     ) -> FloatImages:
         import torch
 
-        images = np.empty((len(views), *views[0].detector_shape), dtype=np.float32)
+        images: list[FloatImages] = []
         done = 0
         with torch.no_grad(), memory_errors(self.device):
             for batch in self._batches(views):
                 cameras = self._cameras(batch, grid)
                 rendered = self._render(subject, cameras, batch[0], grid, cancel)
-                images[done : done + len(batch)] = rendered.cpu().numpy()
+                images.append(rendered.cpu().numpy())
                 done += len(batch)
                 report(progress, done, len(views), "projecting")
-        return images
+        return images[0] if len(images) == 1 else np.concatenate(images)
 
     def _batch_size(self, view: XrayView) -> int:
         """Views a call: one for the torch kernel, which splits even that one."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ctypes.util import find_library
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, Protocol, get_args, runtime_checkable
+from typing import Literal, Protocol, cast, get_args, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -182,14 +182,15 @@ def projector(
         raise BackendUnavailableError(
             f"The {name} projector cannot be used here", why=reasons[name]
         )
+    grade = cast(Quality, quality)
     if name == "cpu":
         from napari_cxr3d.xray.cpu import CpuProjector
 
-        return CpuProjector(quality, energy_kev=energy_kev)  # type: ignore[arg-type]
+        return CpuProjector(grade, energy_kev=energy_kev)
     if name == "nanodrr":
         from napari_cxr3d.xray.nanodrr_backend import NanodrrProjector
 
-        return NanodrrProjector(quality, energy_kev=energy_kev, device=device)
+        return NanodrrProjector(grade, energy_kev=energy_kev, device=device)
     from napari_cxr3d.xray.diffdrr_backend import DiffdrrProjector
 
-    return DiffdrrProjector(quality, energy_kev=energy_kev, device=device)
+    return DiffdrrProjector(grade, energy_kev=energy_kev, device=device)

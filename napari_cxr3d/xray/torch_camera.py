@@ -74,6 +74,7 @@ def voxel_to_world(grid: Grid) -> FloatArray:
     return matrix
 
 
+@lru_cache(maxsize=64)
 def longest_chord(grid: Grid) -> float:
     """Upper bound of any ray's path through the grid in mm: its diagonal."""
     return float(np.linalg.norm(grid.size_mm))

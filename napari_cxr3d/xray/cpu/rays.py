@@ -28,6 +28,8 @@ from napari_cxr3d.xray.cpu._jit import helper, kernel
 
 __all__ = ["joseph_adjoint", "joseph_forward", "siddon_adjoint", "siddon_forward"]
 
+_CHUNK = 32  # slices whose segments are worked out at a time, by vector instructions
+_BEAM = 16  # neighbouring rays that go through each chunk together, while it is in cache
 _PARALLEL = 1e-12  # voxels over a whole ray: it runs along the other axes
 _FACE = 1e-9  # voxels: keeps positions off the volume's far faces, where rounding could overstep
 
@@ -56,15 +58,12 @@ def _walk(
 
     Returns
     -------
-    w, u, v : int
-        The main axis and the other two.
-    enter, leave : float
-        Where the walk starts and stops on the main axis; `enter` > `leave` if the ray
-        misses the box.
-    slope_u, offset_u, slope_v, offset_v : float
-        The other coordinates are ``offset + slope * w``.
-    length : float
-        Millimetres per voxel of the walk.
+    axes : tuple of 3 int
+        The main axis w and the other two, u and v.
+    walk : tuple of 7 float
+        Where the walk enters and leaves on the main axis (`enter` > `leave` if the ray
+        misses the box); slope and offset of u, then of v, so that
+        ``u = offset + slope * w``; millimetres per voxel of the walk.
     """
     s0, s1, s2 = geometry[0, 0], geometry[0, 1], geometry[0, 2]
     d0 = geometry[1, 0] + row * geometry[2, 0] + column * geometry[3, 0] - s0
@@ -88,30 +87,94 @@ def _walk(
     length = math.sqrt(
         (d0 * spacing[0]) ** 2 + (d1 * spacing[1]) ** 2 + (d2 * spacing[2]) ** 2
     ) / abs(dw)
-    return (
-        w,
-        u,
-        v,
-        enter,
-        leave,
-        slope_u,
-        su - slope_u * sw,
-        slope_v,
-        sv - slope_v * sw,
-        length,
-    )
+    walk = (enter, leave, slope_u, su - slope_u * sw, slope_v, sv - slope_v * sw, length)
+    return (w, u, v), walk
 
 
 @helper
-def _crossing(cell_a: int, cell_b: int, offset: float, inverse: float, b: float) -> float:
-    """Where the ray leaves `cell_a` for `cell_b`; at the end `b` if it does not."""
-    return b if cell_a == cell_b else (max(cell_a, cell_b) - offset) * inverse
+def _cells(position: Any, count: Any) -> Any:
+    """The voxel of a position; rounding at the faces cannot lead outside."""
+    return min(np.int32(position), count)
 
 
 @helper
-def _inverse(slope: float) -> float:
-    """1 / slope; any number for a slope of 0, which crosses nothing."""
-    return 1.0 / slope if slope != 0.0 else 0.0
+def _segments(
+    first: int,
+    ray: int,
+    axes: Any,
+    walks: Any,
+    shape: Any,
+    strides: Any,
+    index: Any,
+    weight: Any,
+) -> None:
+    """The voxels that a ray meets in `_CHUNK` slices from `first`, and its path in each.
+
+    Within a slice from a to b the ray changes its u cell at cu and its v cell at cv (b if
+    it does not), so it has three parts: up to the first change, between, and to b. The
+    three fill one third each of `index` and `weight`; beyond the end of the walk all
+    weights are 0.
+    """
+    w, u, v = axes[ray, 0], axes[ray, 1], axes[ray, 2]
+    enter, leave = walks[ray, 0], walks[ray, 1]
+    slope_u, offset_u = walks[ray, 2], walks[ray, 3]
+    slope_v, offset_v = walks[ray, 4], walks[ray, 5]
+    # Relative to the chunk's start, so that single precision is as good as it can be.
+    start_u = np.float32(offset_u + first * slope_u)
+    start_v = np.float32(offset_v + first * slope_v)
+    step_u, step_v = np.float32(slope_u), np.float32(slope_v)
+    inverse_u = np.float32(1.0) / step_u if step_u != 0.0 else np.float32(0.0)
+    inverse_v = np.float32(1.0) / step_v if step_v != 0.0 else np.float32(0.0)
+    low, high = np.float32(max(enter - first, 0.0)), np.float32(leave - first)
+    last_u, last_v = np.int32(shape[u] - 1), np.int32(shape[v] - 1)
+    stride_w, stride_u = np.uint32(strides[w]), np.uint32(strides[u])
+    stride_v, base = np.uint32(strides[v]), np.uint32(first * strides[w])
+    top = np.int32(shape[w] - 1 - first)
+    for n in range(_CHUNK):
+        a = min(max(np.float32(n), low), high)
+        b = min(max(np.float32(n + 1), low), high)
+        ua = _cells(start_u + a * step_u, last_u)
+        ub = _cells(start_u + b * step_u, last_u)
+        va = _cells(start_v + a * step_v, last_v)
+        vb = _cells(start_v + b * step_v, last_v)
+        cu = (np.float32(max(ua, ub)) - start_u) * inverse_u if ua != ub else b
+        cv = (np.float32(max(va, vb)) - start_v) * inverse_v if va != vb else b
+        at = np.uint32(base + np.uint32(min(np.int32(n), top)) * stride_w)
+        at_ua, at_ub = np.uint32(at + np.uint32(ua) * stride_u), np.uint32(at + np.uint32(ub) * stride_u)
+        at_va, at_vb = np.uint32(np.uint32(va) * stride_v), np.uint32(np.uint32(vb) * stride_v)
+        at_a, at_b = np.uint32(at_ua + at_va), np.uint32(at_ub + at_vb)
+        at_m = np.uint32(at_ub + at_va) if cu < cv else np.uint32(at_ua + at_vb)
+        m = np.uintp(n)
+        index[m] = at_a
+        index[m + np.uintp(_CHUNK)] = at_m
+        index[m + np.uintp(2 * _CHUNK)] = at_b
+        weight[m] = min(cu, cv) - a
+        weight[m + np.uintp(_CHUNK)] = abs(cu - cv)
+        weight[m + np.uintp(2 * _CHUNK)] = b - max(cu, cv)
+
+
+@helper
+def _beam(
+    geometry: Any,
+    row: int,
+    left: int,
+    count: int,
+    low: Any,
+    high: Any,
+    spacing: Any,
+    axes: Any,
+    walks: Any,
+) -> Any:
+    """Fill in the walks of neighbouring rays; the slices that any of them meets."""
+    start, stop = 1 << 30, 0
+    for ray in range(count):
+        (w, u, v), walk = _walk(geometry, row, left + ray, low, high, spacing)
+        axes[ray, 0], axes[ray, 1], axes[ray, 2] = w, u, v
+        for n in range(7):
+            walks[ray, n] = walk[n]
+        if walk[0] < walk[1]:
+            start, stop = min(start, int(walk[0])), max(stop, int(walk[1]) + 1)
+    return start, stop
 
 
 @kernel
@@ -143,34 +206,31 @@ def siddon_forward(
     low = (0.0, 0.0, 0.0)
     high = (float(shape[0]), float(shape[1]), float(shape[2]))
     strides = (shape[1] * shape[2], shape[2], 1)
+    index = np.empty(3 * _CHUNK, np.uint32)
+    weight = np.empty(3 * _CHUNK, np.float32)
+    met = np.empty(3 * _CHUNK, volume.dtype)
+    axes, walks = np.empty((_BEAM, 3), np.int64), np.empty((_BEAM, 7))
+    totals = np.empty(_BEAM)
     for row in range(row_start, row_stop):
-        for column in range(image.shape[1]):
-            w, u, v, enter, leave, slope_u, offset_u, slope_v, offset_v, length = _walk(
-                geometry, row, column, low, high, spacing
-            )
-            total = 0.0
-            if enter < leave:
-                inverse_u, inverse_v = _inverse(slope_u), _inverse(slope_v)
-                stride_w, stride_u, stride_v = strides[w], strides[u], strides[v]
-                a = enter
-                ua, va = int(offset_u + a * slope_u), int(offset_v + a * slope_v)
-                for k in range(int(enter), int(leave) + 1):
-                    b = min(k + 1.0, leave)
-                    ub, vb = int(offset_u + b * slope_u), int(offset_v + b * slope_v)
-                    cu = _crossing(ua, ub, offset_u, inverse_u, b)
-                    cv = _crossing(va, vb, offset_v, inverse_v, b)
-                    um = ub if cu < cv else ua
-                    vm = va if cu < cv else vb
-                    at = k * stride_w
-                    total += (min(cu, cv) - a) * volume[
-                        np.uintp(at + ua * stride_u + va * stride_v)
-                    ]
-                    total += abs(cu - cv) * volume[np.uintp(at + um * stride_u + vm * stride_v)]
-                    total += (b - max(cu, cv)) * volume[
-                        np.uintp(at + ub * stride_u + vb * stride_v)
-                    ]
-                    a, ua, va = b, ub, vb
-            image[row, column] = total * scale * length
+        for left in range(0, image.shape[1], _BEAM):
+            beam = min(_BEAM, image.shape[1] - left)
+            start, stop = _beam(geometry, row, left, beam, low, high, spacing, axes, walks)
+            totals[:] = 0.0
+            for first in range(start, stop, _CHUNK):
+                for ray in range(beam):
+                    if walks[ray, 0] >= first + _CHUNK or walks[ray, 1] <= first:
+                        continue
+                    _segments(first, ray, axes, walks, shape, strides, index, weight)
+                    for n in range(3 * _CHUNK):
+                        m = np.uintp(n)
+                        met[m] = volume[index[m]]
+                    part = np.float32(0.0)
+                    for n in range(3 * _CHUNK):
+                        m = np.uintp(n)
+                        part += weight[m] * np.float32(met[m])
+                    totals[ray] += part
+            for ray in range(beam):
+                image[row, left + ray] = totals[ray] * scale * walks[ray, 6]
 
 
 @kernel
@@ -190,33 +250,22 @@ def siddon_adjoint(
     low = (float(slice_start), 0.0, 0.0)
     high = (float(slice_stop), float(shape[1]), float(shape[2]))
     strides = (shape[1] * shape[2], shape[2], 1)
+    index = np.empty(3 * _CHUNK, np.uint32)
+    weight = np.empty(3 * _CHUNK, np.float32)
+    axes, walks = np.empty((_BEAM, 3), np.int64), np.empty((_BEAM, 7))
     for row in range(image.shape[0]):
-        for column in range(image.shape[1]):
-            w, u, v, enter, leave, slope_u, offset_u, slope_v, offset_v, length = _walk(
-                geometry, row, column, low, high, spacing
-            )
-            value = image[row, column] * length
-            if enter < leave and value != 0.0:
-                inverse_u, inverse_v = _inverse(slope_u), _inverse(slope_v)
-                stride_w, stride_u, stride_v = strides[w], strides[u], strides[v]
-                a = enter
-                ua, va = int(offset_u + a * slope_u), int(offset_v + a * slope_v)
-                for k in range(int(enter), int(leave) + 1):
-                    b = min(k + 1.0, leave)
-                    ub, vb = int(offset_u + b * slope_u), int(offset_v + b * slope_v)
-                    cu = _crossing(ua, ub, offset_u, inverse_u, b)
-                    cv = _crossing(va, vb, offset_v, inverse_v, b)
-                    um = ub if cu < cv else ua
-                    vm = va if cu < cv else vb
-                    at = k * stride_w
-                    volume[np.uintp(at + ua * stride_u + va * stride_v)] += value * (
-                        min(cu, cv) - a
-                    )
-                    volume[np.uintp(at + um * stride_u + vm * stride_v)] += value * abs(cu - cv)
-                    volume[np.uintp(at + ub * stride_u + vb * stride_v)] += value * (
-                        b - max(cu, cv)
-                    )
-                    a, ua, va = b, ub, vb
+        for left in range(0, image.shape[1], _BEAM):
+            beam = min(_BEAM, image.shape[1] - left)
+            start, stop = _beam(geometry, row, left, beam, low, high, spacing, axes, walks)
+            for first in range(start, stop, _CHUNK):
+                for ray in range(beam):
+                    value = np.float32(image[row, left + ray] * walks[ray, 6])
+                    if walks[ray, 0] >= first + _CHUNK or walks[ray, 1] <= first or value == 0.0:
+                        continue
+                    _segments(first, ray, axes, walks, shape, strides, index, weight)
+                    for n in range(3 * _CHUNK):
+                        m = np.uintp(n)
+                        volume[index[m]] += value * weight[m]
 
 
 @helper
@@ -250,9 +299,8 @@ def joseph_forward(
     strides = (shape[1] * shape[2], shape[2], 1)
     for row in range(row_start, row_stop):
         for column in range(image.shape[1]):
-            w, u, v, enter, leave, slope_u, offset_u, slope_v, offset_v, length = _walk(
-                geometry, row, column, low, high, spacing
-            )
+            (w, u, v), walk = _walk(geometry, row, column, low, high, spacing)
+            enter, leave, slope_u, offset_u, slope_v, offset_v, length = walk
             total = 0.0
             enter, leave = max(enter, 0.0), min(leave, float(shape[w]))
             if enter < leave:
@@ -293,9 +341,8 @@ def joseph_adjoint(
     strides = (shape[1] * shape[2], shape[2], 1)
     for row in range(image.shape[0]):
         for column in range(image.shape[1]):
-            w, u, v, enter, leave, slope_u, offset_u, slope_v, offset_v, length = _walk(
-                geometry, row, column, low, high, spacing
-            )
+            (w, u, v), walk = _walk(geometry, row, column, low, high, spacing)
+            enter, leave, slope_u, offset_u, slope_v, offset_v, length = walk
             value = image[row, column] * length
             enter, leave = max(enter, 0.0), min(leave, float(shape[w]))
             if enter >= leave or value == 0.0:

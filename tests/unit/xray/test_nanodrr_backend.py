@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import weakref
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -187,6 +191,54 @@ def test_wrong_shapes_are_refused(volume: Volume, on_cpu: NanodrrProjector) -> N
 def test_absent_gpu_is_refused() -> None:
     with pytest.raises(BackendUnavailableError, match="'cuda:0' is not available"):
         NanodrrProjector(device="cuda:0")
+
+
+INTERPRETED = """
+import numpy as np
+from nanodrr.drr import backends
+from napari_cxr3d.imaging import XrayView
+from napari_cxr3d.phantom import thorax_ellipsoids
+from napari_cxr3d.xray.differentiable import pose_gradient
+from napari_cxr3d.xray.nanodrr_backend import NanodrrProjector, rendering_kernel
+
+phantom = thorax_ellipsoids()
+volume = phantom.volume(phantom.grid((5, 4, 6)))
+views = [XrayView(yaw=y, pitch=7, detector_shape=(5, 6), pixel_mm=70.0) for y in (10, 80)]
+weights = np.linspace(0, 1, 60, dtype=np.float32).reshape(2, 5, 6)
+
+
+def results(projector):
+    return (
+        projector.kernel,
+        projector.project(volume, views),
+        projector.backproject(weights, views, volume),
+        pose_gradient(weights[0], volume, views[0], projector),
+    )
+
+
+plain = results(NanodrrProjector("preview", device="cpu"))
+backends.DEVICE_BACKENDS["cpu"] = "triton"
+rendering_kernel.cache_clear()
+fused = results(NanodrrProjector("preview", device="cpu"))
+assert (plain[0], fused[0]) == ("torch", "triton")
+for ours, expected in zip(fused[1:], plain[1:]):
+    assert np.abs(expected).max() > 0.01
+    np.testing.assert_allclose(ours, expected, rtol=1e-2, atol=1e-4 * np.abs(expected).max())
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_fused_path_agrees_with_the_torch_path_in_tritons_interpreter() -> None:
+    """The whole CUDA path, kernel included, without a GPU: Triton interprets it on the CPU."""
+    done = subprocess.run(
+        [sys.executable, "-c", INTERPRETED],
+        env={**os.environ, "TRITON_INTERPRET": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.gpu
