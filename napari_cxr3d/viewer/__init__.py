@@ -1,0 +1,1 @@
+"""The one room that adds or changes napari layers: layers, planes, overlays, windows."""

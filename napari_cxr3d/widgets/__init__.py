@@ -1,0 +1,1 @@
+"""The panels: one folder each, a widget without logic and a controller without layout."""
