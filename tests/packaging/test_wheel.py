@@ -1,0 +1,102 @@
+"""What a user's `pip install` puts on the disk."""
+
+from __future__ import annotations
+
+import email
+import subprocess
+import sys
+import zipfile
+from configparser import ConfigParser
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+QT_BINDINGS = ("pyqt5", "pyqt6", "pyside2", "pyside6")
+
+
+def _read(wheel: zipfile.ZipFile, name: str) -> str:
+    (member,) = (n for n in wheel.namelist() if n.endswith(f".dist-info/{name}"))
+    return wheel.read(member).decode()
+
+
+def test_the_wheel_holds_the_two_packages_and_nothing_else(wheel: zipfile.ZipFile) -> None:
+    top = {PurePosixPath(name).parts[0] for name in wheel.namelist()}
+    (info,) = (name for name in top if name.endswith(".dist-info"))
+    assert top == {"napari_cxr3d", "cxr3d_training", info}
+
+
+@pytest.mark.parametrize(
+    ("source", "package"), [("", "napari_cxr3d"), ("training", "cxr3d_training")]
+)
+def test_every_module_of_the_checkout_is_in_the_wheel(
+    wheel: zipfile.ZipFile, repository: Path, source: str, package: str
+) -> None:
+    root = repository / source
+    modules = {p.relative_to(root).as_posix() for p in (root / package).rglob("*.py")}
+    assert modules
+    assert modules <= set(wheel.namelist())
+
+
+def test_the_wheel_carries_the_manifest_the_tables_and_the_type_marker(
+    wheel: zipfile.ZipFile, repository: Path
+) -> None:
+    tables = (repository / "napari_cxr3d" / "xray" / "tables").iterdir()
+    expected = {"napari_cxr3d/napari.yaml", "napari_cxr3d/py.typed"}
+    expected |= {f"napari_cxr3d/xray/tables/{table.name}" for table in tables}
+    assert expected <= set(wheel.namelist())
+
+
+def test_the_wheel_holds_code_and_small_tables_only(wheel: zipfile.ZipFile) -> None:
+    allowed = {".py", ".yaml", ".typed", ".csv", ".npz", ".json"}
+    members = [m for m in wheel.infolist() if ".dist-info/" not in m.filename]
+    strangers = [m.filename for m in members if PurePosixPath(m.filename).suffix not in allowed]
+    assert strangers == []
+    assert max(m.file_size for m in members) < 500_000
+
+
+def test_the_base_install_leaves_the_choice_of_qt_to_the_user(wheel: zipfile.ZipFile) -> None:
+    requirements = email.message_from_string(_read(wheel, "METADATA")).get_all("Requires-Dist", [])
+    base = [r.lower() for r in requirements if "extra ==" not in r]
+    assert any(r.startswith("napari>=") for r in base)
+    assert not any(binding in r for r in base for binding in (*QT_BINDINGS, "napari["))
+
+
+def test_the_metadata_names_the_licence_and_the_framework(wheel: zipfile.ZipFile) -> None:
+    metadata = email.message_from_string(_read(wheel, "METADATA"))
+    assert metadata["License-Expression"] == "BSD-3-Clause"
+    assert metadata["Requires-Python"] == ">=3.11"
+    assert "Framework :: napari" in metadata.get_all("Classifier", [])
+    assert "BSD 3-Clause License" in _read(wheel, "licenses/LICENSE")
+
+
+def test_the_entry_points_are_the_command_and_the_manifest(wheel: zipfile.ZipFile) -> None:
+    entries = ConfigParser()
+    entries.read_string(_read(wheel, "entry_points.txt"))
+    assert entries["console_scripts"]["cxr3d"] == "napari_cxr3d.cli:main"
+    assert entries["napari.manifest"]["napari-cxr3d"] == "napari_cxr3d:napari.yaml"
+
+
+def test_an_installed_wheel_imports_and_npe2_finds_its_manifest(
+    wheel_path: Path, tmp_path: Path
+) -> None:
+    with zipfile.ZipFile(wheel_path) as archive:
+        archive.extractall(tmp_path)
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "import napari_cxr3d, cxr3d_training\n"
+        "from npe2 import PluginManifest\n"
+        "manifest = PluginManifest.from_distribution('napari-cxr3d')\n"
+        "print(napari_cxr3d.__file__, cxr3d_training.__file__, manifest.name, sep='\\n')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    package, training, name = done.stdout.split("\n")[:3]
+    assert Path(package).is_relative_to(tmp_path)
+    assert Path(training).is_relative_to(tmp_path)
+    assert name == "napari-cxr3d"
