@@ -150,7 +150,7 @@ def catalogue(
     """
     path = existing_path(path)
     if path.is_file() and is_volume_file(path):
-        return Catalogue(path, (_volume_entry(path, 1, 1),), {}, 0)
+        return Catalogue(path, (_volume_entry(path, path.name, 1, 1),), {}, 0)
     one_file = path.is_file() and path.name.upper() != "DICOMDIR"
     if one_file:
         _require_dicom(path)
@@ -166,7 +166,10 @@ def catalogue(
     else:
         volumes = [file for file in files if is_volume_file(file)]
     entries = [s.entry for s in stacks]
-    entries += [_volume_entry(file, k + 1, len(volumes)) for k, file in enumerate(volumes)]
+    entries += [
+        _volume_entry(file, file.relative_to(folder).as_posix(), k + 1, len(volumes))
+        for k, file in enumerate(volumes)
+    ]
     entries.sort(key=lambda e: (e.kind != "ct", -e.n_slices))
     return Catalogue(path, tuple(entries), {s.entry.uid: s for s in stacks}, n_unreadable)
 
@@ -191,7 +194,7 @@ def _require_dicom(path: Path) -> None:
     )
 
 
-def _volume_entry(path: Path, number: int, total: int) -> SeriesEntry:
+def _volume_entry(path: Path, name: str, number: int, total: int) -> SeriesEntry:
     """The entry of a volume file; described by kind and place, for its name may be a patient's."""
     kind = volume_kind(path)
     shape = spacing = None
@@ -204,7 +207,7 @@ def _volume_entry(path: Path, number: int, total: int) -> SeriesEntry:
     except Cxr3dError as error:
         reason = f"{error.what}: {error.why}" if error.why else error.what
     return SeriesEntry(
-        uid=f"file:{path.name}",
+        uid=f"file:{name}",
         description=f"{kind} file" if total == 1 else f"{kind} file {number} of {total}",
         modality="CT",
         kind="other" if reason else "ct",

@@ -15,6 +15,7 @@ from napari_cxr3d.io.dicom_headers import number, read_header, text
 from napari_cxr3d.io.dicom_pixels import decoded_frames, read_dataset
 from napari_cxr3d.io.guard import foreign_errors
 from napari_cxr3d.io.pixel_pitch import dicom_pitch
+from napari_cxr3d.io.synthetic_mark import is_marked
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -94,6 +95,7 @@ def read_dicom_radiograph(path: Path) -> Radiograph:
             source=source,
             view_position=view,
             display_range=window,
+            synthetic=is_marked(text(dataset, "SeriesDescription")),
         )
 
 

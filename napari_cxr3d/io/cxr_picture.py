@@ -14,6 +14,7 @@ from napari_cxr3d.io.cxr_source import SMALLEST_SIDE, radiograph_source
 from napari_cxr3d.io.grey import to_grey
 from napari_cxr3d.io.guard import foreign_errors, require_memory
 from napari_cxr3d.io.pixel_pitch import picture_pitch
+from napari_cxr3d.io.synthetic_mark import is_marked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -43,6 +44,7 @@ def read_picture(path: Path) -> Radiograph:
             kind = "JPEG" if image.format == "MPO" else image.format or "PNG"
             notes = _lost_depth(path, kind)
             resolution = _resolution(image)
+            synthetic = is_marked(str(image.info.get("Title", "")))
             turned = image.getexif().get(_ORIENTATION, 1) != 1
             dark_bone = getattr(image, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
             pixels, more = _grey(ImageOps.exif_transpose(image), white_is_zero=dark_bone)
@@ -52,7 +54,7 @@ def read_picture(path: Path) -> Radiograph:
             resolution = None
         pitch, more = picture_pitch(resolution, (pixels.shape[0], pixels.shape[1]))
         source = radiograph_source(kind, path, pixels, pitch, [*notes, *more])
-        return Radiograph(pixels=pixels, pitch_mm=pitch, source=source)
+        return Radiograph(pixels=pixels, pitch_mm=pitch, source=source, synthetic=synthetic)
 
 
 def _require_one_radiograph(image: Image, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from napari_cxr3d.io.dicom_headers import SliceHeader, positions
 from napari_cxr3d.io.dicom_series import DicomStack
 from napari_cxr3d.io.guard import require_memory
 from napari_cxr3d.io.hounsfield import HounsfieldArray, plausibility_notes
+from napari_cxr3d.io.synthetic_mark import is_marked
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 
 __all__ = ["read_dicom_stack"]
@@ -107,7 +109,7 @@ def read_dicom_stack(
         display_range=frames.display_range(),
         path=path,
     )
-    return canonical_volume(
+    volume = canonical_volume(
         values,
         geometry.affine_lps,
         source,
@@ -116,6 +118,7 @@ def read_dicom_stack(
         progress=progress,
         cancel=cancel,
     )
+    return replace(volume, synthetic=is_marked(source.description))
 
 
 def _with_path(error: GeometryError, path: Path) -> GeometryError:

@@ -17,7 +17,7 @@ from napari_cxr3d.imaging import XrayView, orientation_letters
 from napari_cxr3d.imaging.radiograph import Quantity
 from napari_cxr3d.io.destination import all_or_none, new_file, require_free
 from napari_cxr3d.io.image_stack import as_frames, display_range, numbered
-from napari_cxr3d.io.synthetic_mark import SYNTHETIC_NOTE, burn_in, mark_text
+from napari_cxr3d.io.synthetic_mark import SYNTHETIC_NOTE, burn_in, is_marked, mark_text
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset, FileDataset
@@ -119,7 +119,7 @@ def _require_synthetic(path: Path) -> None:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesDescription"])
     except InvalidDicomError:
         return
-    if not str(header.get("SeriesDescription", "")).startswith("SYNTHETIC"):
+    if not is_marked(str(header.get("SeriesDescription", ""))):
         raise ExportError(
             "A DICOM file that may be a patient's is never written over",
             why="it is not marked as synthetic",

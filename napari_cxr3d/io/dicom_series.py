@@ -98,13 +98,16 @@ def scan_dicom(
     for header in headers:
         if header.slices:
             by_series[header.series_uid, header.modality].append(header)
-    stacks = [stack for found in by_series.values() for stack in _stacks(found)]
+    stacks: list[DicomStack] = []
+    for (uid, modality), found in by_series.items():
+        taken = any(stack.entry.uid == uid for stack in stacks)
+        stacks += _stacks(found, f"{uid}#{modality}" if taken else uid)
     stacks.sort(key=lambda s: (s.entry.kind != "ct", -s.entry.n_slices, s.entry.number or 0))
     return DicomScan(tuple(stacks), tuple(unreadable))
 
 
-def _stacks(headers: Sequence[FileHeader]) -> Iterator[DicomStack]:
-    """The stacks of one series, the largest first."""
+def _stacks(headers: Sequence[FileHeader], name: str) -> Iterator[DicomStack]:
+    """The stacks of one series, the largest first, which alone bears the plain name."""
     first = headers[0]
     groups = _compatible([s for header in headers for s in header.slices])
     parts = [part for group in groups for part in _split_repeats(group)]
@@ -112,9 +115,8 @@ def _stacks(headers: Sequence[FileHeader]) -> Iterator[DicomStack]:
     for number, part in enumerate(parts):
         kind, reason = _kind(first, part)
         spacing = _spacing(part) if kind == "ct" else None
-        uid = first.series_uid or "unnamed"
         entry = SeriesEntry(
-            uid=uid if number == 0 else f"{uid}#{number + 1}",
+            uid=name if number == 0 else f"{name}#{number + 1}",
             description=first.description,
             modality=first.modality,
             kind=kind,

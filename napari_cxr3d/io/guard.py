@@ -12,6 +12,7 @@ from napari_cxr3d.errors import Cancelled, Cxr3dError, OutOfMemoryError, Unreada
 
 __all__ = ["existing_path", "foreign_errors", "require_memory"]
 
+_RUST_PANIC = "PanicException"  # what decoders in Rust raise through PyO3, on BaseException
 _MEMORY_FRACTION = 0.8  # of the free memory that one image may take
 
 
@@ -49,11 +50,13 @@ def foreign_errors(path: Path, what: str, *, remedy: str = "") -> Iterator[None]
             path=path,
             remedy="close other programs or choose a smaller series",
         ) from error
-    except Exception as error:
+    except BaseException as error:
+        if not (isinstance(error, Exception) or type(error).__name__ == _RUST_PANIC):
+            raise
         raise UnreadableFileError(what, why=_reason(error), remedy=remedy, path=path) from error
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The kind of a foreign error: its text may quote header values, so it stays out."""
     if isinstance(error, PermissionError):
         return "this account may not read it"

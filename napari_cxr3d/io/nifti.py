@@ -16,6 +16,7 @@ import numpy.typing as npt
 from napari_cxr3d.errors import GeometryError, UnsupportedFileError
 from napari_cxr3d.imaging.frames import FloatArray
 from napari_cxr3d.io.guard import foreign_errors
+from napari_cxr3d.io.synthetic_mark import is_marked
 from napari_cxr3d.io.volume_header import VolumeHeader, require_volume_shape
 
 __all__ = ["nifti_header"]
@@ -72,6 +73,7 @@ def nifti_header(path: Path) -> VolumeHeader:
         slope=slope,
         intercept=intercept,
         notes=tuple(notes),
+        synthetic=is_marked(bytes(image.header["descrip"]).decode("latin-1")),
         load=load,
     )
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from napari_cxr3d.errors import GeometryError, UnreadableFileError, UnsupportedFileError
 from napari_cxr3d.imaging.frames import FloatArray
 from napari_cxr3d.io.guard import foreign_errors
+from napari_cxr3d.io.synthetic_mark import is_marked
 from napari_cxr3d.io.volume_header import VolumeHeader, require_volume_shape
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ def _header(
         slope=slope,
         intercept=intercept,
         notes=notes,
+        synthetic=any(is_marked(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()),
         load=load,
     )
 

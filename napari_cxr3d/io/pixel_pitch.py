@@ -14,6 +14,7 @@ __all__ = ["dicom_pitch", "picture_pitch"]
 Pitch = tuple[float, float]
 
 _CHEST_MM = (100.0, 1000.0)  # longest side that the picture of a chest can have
+_SMALL_CHEST_MM = 200.0  # below, the picture of an adult was likely made smaller afterwards
 _MM_PER_INCH = 25.4
 # Resolutions that programs write without knowing any (screens, printers, scanners' menus).
 _NOMINAL_DPI = (1, 72, 75, 90, 96, 100, 120, 150, 180, 200, 240, 254, 300, 400, 600, 1200)
@@ -48,6 +49,11 @@ def dicom_pitch(dataset: Dataset, shape: tuple[int, int]) -> tuple[Pitch | None,
             f"Pixel pitch {row:.4g} x {column:.4g} mm {where} from {keyword}: the picture "
             f"measures {height:.0f} x {width:.0f} mm."
         )
+        if span < _SMALL_CHEST_MM:
+            notes.append(
+                f"A picture of {span:.0f} mm is small for an adult's chest: one that was made "
+                "smaller after the exposure often keeps its old pitch. Check it before measuring."
+            )
         return (row, column), notes
     notes.append("The pixel pitch is unknown: the file gives none that can be used.")
     return None, notes

@@ -19,8 +19,8 @@ class SeriesEntry:
     ----------
     uid : str
         What `read_ct` takes as `series`: the DICOM series instance UID, with ``#2``,
-        ``#3`` behind it for further stacks of slices within one series; ``file:`` and a
-        name for a volume file.
+        ``#3`` behind it for further stacks of slices within one series; ``file:`` and its
+        place in the folder for a volume file.
     description : str
         Series description, or the kind of file.
     modality : str

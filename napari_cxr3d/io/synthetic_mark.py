@@ -9,11 +9,16 @@ import numpy.typing as npt
 
 from napari_cxr3d.imaging import XrayView
 
-__all__ = ["SYNTHETIC_NOTE", "burn_in", "mark_text"]
+__all__ = ["SYNTHETIC_NOTE", "burn_in", "is_marked", "mark_text"]
 
 SYNTHETIC_NOTE = (
     "SYNTHETIC: computed by napari-cxr3d, not measured by a scanner. Not for diagnosis."
 )
+
+
+def is_marked(text: str) -> bool:
+    """Whether a title, description or comment in a file says that its picture is synthetic."""
+    return text.startswith("SYNTHETIC")
 
 
 def mark_text(view: XrayView | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,7 +76,7 @@ def read_volume_file(
         notes=(*notes, *header.notes, *hu.notes(), *plausibility_notes(hu.values)),
         path=path,
     )
-    return canonical_volume(
+    volume = canonical_volume(
         hu.values,
         header.affine_lps,
         source,
@@ -84,3 +85,4 @@ def read_volume_file(
         progress=progress,
         cancel=cancel,
     )
+    return replace(volume, synthetic=header.synthetic)

@@ -33,6 +33,8 @@ class VolumeHeader:
         From stored values to Hounsfield units.
     notes : tuple of str
         What was assumed.
+    synthetic : bool
+        Whether the file says that no scanner measured it.
     load : callable
         Reads the stored values, shape `shape`.
     """
@@ -44,6 +46,7 @@ class VolumeHeader:
     slope: float
     intercept: float
     notes: tuple[str, ...]
+    synthetic: bool
     load: Callable[[], npt.NDArray[Any]]
 
 

@@ -265,6 +265,12 @@ def test_the_pixel_pitch_is_the_detectors_and_the_note_says_whence(
     assert any(words in n for n in found.source.notes)
 
 
+@pytest.mark.parametrize(("pitch", "warned"), [(3.0, True), (7.0, False)])
+def test_a_picture_too_small_for_an_adult_is_told(radiograph, pitch, warned):
+    notes = read_cxr(radiograph(ImagerPixelSpacing=[pitch, pitch])).source.notes
+    assert any("small for an adult's chest" in n for n in notes) is warned
+
+
 @pytest.mark.parametrize(
     ("orientation", "flip"), [(["L", "F"], ()), (["R", "F"], (1,)), (["R", "H"], (0, 1))]
 )

@@ -396,3 +396,13 @@ def test_only_synthetic_radiographs_are_written(tmp_path: Path, picture: np.ndar
     np.testing.assert_array_equal(np.load(tmp_path / "drr.npy"), picture)
     with pytest.raises(InvalidInputError, match="measured"):
         export.save_radiograph(Radiograph(picture), tmp_path / "cxr.npy")
+
+
+@pytest.mark.parametrize("name", ["drr.png", "drr.dcm"])
+def test_a_synthetic_radiograph_is_still_synthetic_when_read_back(
+    tmp_path: Path, picture: np.ndarray, name: str
+) -> None:
+    from napari_cxr3d.io import read_cxr
+
+    export.save(picture, tmp_path / name, views=[VIEW])
+    assert read_cxr(tmp_path / name).synthetic

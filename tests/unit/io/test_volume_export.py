@@ -120,3 +120,15 @@ def test_a_real_ct_comes_back_voxel_for_voxel(tmp_path: Path, data_folder: Path,
     np.testing.assert_array_equal(again.hu, volume.hu)
     np.testing.assert_allclose(again.origin_lps, volume.origin_lps, atol=1e-3)
     np.testing.assert_allclose(again.spacing_mm, volume.spacing_mm, rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".nii.gz", ".mha"])
+@pytest.mark.parametrize("synthetic", [True, False])
+def test_a_synthetic_volume_is_still_synthetic_when_read_back(
+    tmp_path: Path, suffix: str, synthetic: bool
+) -> None:
+    from napari_cxr3d.io import read_ct
+
+    volume = replace(source_volume(tmp_path)[0], synthetic=synthetic)
+    path = export.write_volume(volume, tmp_path / f"again{suffix}")
+    assert read_ct(path).synthetic is synthetic

@@ -349,6 +349,15 @@ def test_a_description_does_not_come_from_the_files_name(tmp_path, place_hu):
     assert "Doe" not in entry.description
 
 
+def test_files_of_one_name_in_two_folders_are_told_apart(tmp_path, place_hu):
+    values = _values(_affine(), place_hu)
+    for folder, offset in (("a", 0), ("b", 100)):
+        (tmp_path / folder).mkdir()
+        write_nifti(tmp_path / folder / "ct.nii", _affine(), values + np.int16(offset))
+    first, second = (read_ct(tmp_path, series=e.uid) for e in list_series(tmp_path))
+    np.testing.assert_array_equal(second.hu, first.hu + 100)
+
+
 def test_a_folder_of_volume_files_lists_them(tmp_path, place_hu, in_place):
     values = _values(_affine(), place_hu)
     write_nifti(tmp_path / "a.nii", _affine(), values)
