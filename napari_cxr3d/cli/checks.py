@@ -24,7 +24,8 @@ _BASE = {
     "numba": "the cpu projector",
     "SimpleITK": "NIfTI, NRRD and MHA files",
     "pydicom": "DICOM files",
-    "imageio": "PNG, JPEG, TIFF, GIF and MP4 files",
+    "pillow": "PNG, JPEG, TIFF and GIF files",
+    "psutil": "memory limits",
     "platformdirs": "the settings and cache folders",
 }
 # Distributions that one part of the program needs.
@@ -37,8 +38,10 @@ _PARTS = {
     "monai": "models",
     "nanodrr": "the nanodrr projector",
     "diffdrr": "the diffdrr projector",
+    "imageio": "MP4 recordings",
     "imageio-ffmpeg": "MP4 recordings",
 }
+_TORCH_BUILDS = {"CUDA": "cuda_build", "ROCm": "rocm_build"}
 _LOW_MEMORY_GIB = 4.0  # a 512 x 512 x 400 CT and its working copies take about 2
 
 
@@ -79,18 +82,15 @@ def versions() -> Iterator[Finding]:
     yield Finding("system", "ok", f"{platform.system()} {platform.release()}, {platform.machine()}")
     yield Finding("python", "ok", platform.python_version())
     yield Finding("napari-cxr3d", "ok", __version__)
-    for needed, absent in ((_BASE, "missing"), (_PARTS, "limited")):
-        for name, purpose in needed.items():
+    groups: tuple[tuple[dict[str, str], State], ...] = ((_BASE, "missing"), (_PARTS, "limited"))
+    for purposes, absent in groups:
+        for name, purpose in purposes.items():
             found = _installed(name)
-            if found is not None:
-                yield Finding(name, "ok", found)
+            if found is None:
+                detail = f"not installed; needed for {purpose}"
+                yield Finding(name, absent, detail, f"python -m pip install {name}")
             else:
-                yield Finding(
-                    name,
-                    "missing" if absent == "missing" else "limited",
-                    f"not installed; needed for {purpose}",
-                    f"python -m pip install {name}",
-                )
+                yield Finding(name, "ok", found)
 
 
 def torch_and_gpu() -> Iterator[Finding]:
@@ -110,13 +110,8 @@ def torch_and_gpu() -> Iterator[Finding]:
         )
         return
     found = probe.values
-    build = (
-        f"CUDA {found['cuda_build']}"
-        if found["cuda_build"]
-        else f"ROCm {found['rocm_build']}"
-        if found["rocm_build"]
-        else "no CUDA"
-    )
+    builds = [f"{name} {found[key]}" for name, key in _TORCH_BUILDS.items() if found[key]]
+    build = " and ".join(builds) or "no GPU support"
     yield Finding("torch", "ok", f"{found['version']}, built with {build}")
     for device in found["devices"]:
         yield Finding("device", "ok", device)

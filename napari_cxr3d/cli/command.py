@@ -52,8 +52,8 @@ def _errors_as_sentences(debug: bool) -> Iterator[None]:
             if not debug:
                 warnings.simplefilter("ignore")
             yield
-    except (typer.Exit, typer.BadParameter):
-        raise
+    except (typer.Exit, typer.BadParameter, BrokenPipeError):
+        raise  # typer ends the program as it should, quietly when nobody reads stdout
     except (KeyboardInterrupt, Cancelled):
         console.error("Cancelled.")
         raise typer.Exit(INTERRUPTED) from None

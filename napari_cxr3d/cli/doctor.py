@@ -20,10 +20,11 @@ _MARKS: dict[State, str] = {"ok": "ok", "limited": "--", "missing": "!!"}
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what works on this computer, and what to type to mend what does not.
+    """Check what works on this computer.
 
-    The exit status is 0 when a CT can be read and projected, 1 when something needed for
-    that is missing. The report names no patient, no host and no user.
+    Every trouble comes with what to type to mend it. The exit status is 0 when a CT can be
+    read and projected, 1 when something needed for that is missing. The report names no
+    patient, no host and no user.
     """
     report: dict[str, list[Finding]] = {}
     with console.progress_bar("Looking around") as show:

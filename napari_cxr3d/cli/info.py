@@ -34,10 +34,11 @@ def info(
     reading: ReadingOptions,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Tell what a CT or a chest X-ray is: size, spacing, orientation, values, warnings.
+    """Describe a CT or a chest X-ray.
 
-    A CT that drr and sweep would refuse to read without consent is described all the
-    same, with a warning that names the option which gives the consent.
+    Size, spacing, orientation, range of values, and what was mended or assumed. A CT that
+    drr and sweep would refuse to read without consent is described all the same, with a
+    warning that names the option which gives the consent.
     """
     inspection, consent = _inspect(path, reading)
     series = _series(path) if inspection.n_series > 1 else ()

@@ -55,7 +55,7 @@ def sweep(
         float, typer.Option(min=0.1, max=100.0, help="Frames per second of a GIF or MP4.")
     ] = 12.0,
 ) -> None:
-    """Project a CT into a run of radiographs, one at every step of the yaw.
+    """Project a CT at every step of a turn.
 
     The paths of the files written are printed, one a line.
     """

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 from typer.testing import CliRunner
 
 from napari_cxr3d.cli.app import app
+from napari_cxr3d.io import read_ct
 
 CTS = {
     "lidc-0001": "ct/lidc-0001_2mm.nii.gz",
@@ -89,13 +91,24 @@ def test_a_radiograph_is_neither_black_nor_cut_off(view):
     assert border.max() < 0.05
 
 
-def test_the_head_is_up(view):
-    integrals = view()
-    rows = _lungs(integrals)[0]
-    height = rows.stop - rows.start
-    top = integrals[rows.start : rows.start + height // 3]
-    bottom = integrals[rows.stop : rows.stop + height // 3]
-    assert bottom.mean() > 1.1 * top.mean(), "liver and stomach lie below the lungs"
+def test_the_head_is_up_and_the_left_is_on_the_right(ct, view):
+    # The mean over the anterior-posterior axis is a parallel projection, its axes (I, L).
+    volume = read_ct(ct)
+    parallel = np.maximum(volume.hu.astype(np.float32) + 1000, 0).mean(1)
+    pitch = 5 * 1600 / 1800  # of the pixels below, at the isocenter
+    pixels = (np.indices((SIZE, SIZE)) - (SIZE - 1) / 2) * pitch
+    spacing = np.array([volume.spacing_mm[0], volume.spacing_mm[2]])[:, None, None]
+    center = (np.array(parallel.shape)[:, None, None] - 1) / 2
+    expected = map_coordinates(parallel, pixels / spacing + center, order=1)
+
+    integrals = view("--pixel-mm", "5")
+
+    def likeness(picture: np.ndarray) -> float:
+        return float(np.corrcoef(picture.ravel(), expected.ravel())[0, 1])
+
+    assert likeness(integrals) > 0.93
+    for wrong in (integrals[::-1], integrals[:, ::-1], integrals[::-1, ::-1]):
+        assert likeness(integrals) > likeness(wrong) + 0.01
 
 
 def test_ap_is_shown_the_same_way_round_as_pa(view):

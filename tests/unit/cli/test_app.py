@@ -73,3 +73,19 @@ def test_unknown_command_is_wrong_usage():
     result = _cxr3d("irradiate")
     assert result.returncode == 2
     assert "irradiate" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGPIPE")
+def test_a_reader_that_goes_away_gets_no_complaint():
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "napari_cxr3d", "doctor"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    process.stdout = None
+    _, stderr = process.communicate(timeout=120)
+    assert stderr == ""
+    assert process.returncode == 1
