@@ -17,6 +17,7 @@ ifeq ($(shell uname -s),Linux)
 XVFB := xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX"
 endif
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
 .PHONY: help demo test lint docs bench screenshots constraints system-packages clean
 
@@ -41,8 +42,9 @@ docs: $(VENV)/.docs ## Build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
 
-bench: $(VENV)/.bench ## Compare the projectors with their peers
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/.bench system-packages ## Time the projectors beside their peers, and the panel
+	$(BIN)/python benchmarks/projectors.py $(BENCH_ARGS)
+	$(XVFB) $(BIN)/python benchmarks/panel_latency.py
 
 screenshots: $(VENV)/.demo system-packages ## Take the documentation's pictures again
 	$(XVFB) $(BIN)/python scripts/take_screenshots.py docs/assets

@@ -46,9 +46,14 @@ def mark_canvas(viewer: ViewerModel) -> CanvasMarks | None:
     return CanvasMarks(viewer)
 
 
-def set_caption(viewer: ViewerModel, text: str) -> None:
-    """A line of text at the top left of a marked canvas; ``""`` takes it away."""
+def set_caption(viewer: ViewerModel, text: str, *, box: bool = True) -> None:
+    """A line of text at the top left of a marked canvas; ``""`` takes it away.
+
+    napari compiles a shader for the box behind the text whenever the text changes: a
+    caption that changes with every frame of a drag does without.
+    """
     mark_canvas(viewer)
+    viewer.canvas.overlays[_PREFIX + "caption"].box = box
     _show(viewer, "caption", text)
 
 

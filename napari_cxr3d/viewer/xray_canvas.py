@@ -307,7 +307,7 @@ class XrayCanvas(QWidget):
         self._caption(self._sweep.views[step])
 
     def _caption(self, view: XrayView) -> None:
-        set_caption(self.model, view_caption(view))
+        set_caption(self.model, view_caption(view), box=False)
         if self._marks is not None:
             self._marks.refresh()
 

@@ -39,7 +39,7 @@ def _flush() -> None:
         for _ in range(3):
             QApplication.processEvents()
             QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
-            gc.collect()
+        gc.collect()
 
 
 def _windows():
@@ -50,7 +50,7 @@ def _windows():
 def _timers():
     from qtpy import sip
 
-    found = [o for o in gc.get_objects() if isinstance(o, QTimer)]
+    found = [o for o in gc.get_objects() if issubclass(type(o), QTimer)]
     return [timer for timer in found if not sip.isdeleted(timer)]
 
 

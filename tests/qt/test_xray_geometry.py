@@ -32,11 +32,11 @@ def geometry(viewer):
 @pytest.mark.parametrize(
     ("looking", "yaw", "pitch", "mirrored"),
     [
-        ((0, 1, 0), -180, 0, True),  # from in front, toward posterior: AP
+        ((0, 1, 0), 180, 0, True),  # from in front, toward posterior: AP
         ((0, -1, 0), 0, 0, False),  # from behind: PA
         ((0, 0, -1), -90, 0, False),  # from the patient's left: the right side at the detector
         ((0, 0, 1), 90, 0, False),  # from the right: left lateral
-        ((0.5, 0.75**0.5, 0), -180, 30, True),  # from in front and 30 degrees above
+        ((0.5, 0.75**0.5, 0), 180, 30, True),  # from in front and 30 degrees above
         ((0, -(0.5**0.5), 0.5**0.5), 45, 0, False),  # from behind and the right
     ],
 )

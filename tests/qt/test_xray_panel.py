@@ -132,7 +132,7 @@ def test_the_3d_views_direction_is_used_and_refused_with_a_reason_in_a_slice_vie
     show_plane(viewer, Plane.VOLUME)  # from in front, head up
     camera.click()
     view = shown.geometry_form.view
-    assert (view.yaw, view.pitch, view.flip_columns) == (-180.0, 0.0, True)
+    assert (view.yaw, view.pitch, view.flip_columns) == (180.0, 0.0, True)
 
 
 # The picture

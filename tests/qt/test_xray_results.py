@@ -179,6 +179,17 @@ def test_a_cxr_of_unknown_pitch_is_scaled_to_the_field_and_says_so(panel, viewer
     assert panel.compare_form._pitch.isEnabled()
 
 
+def test_a_cxr_from_a_file_is_compared_without_covering_the_ct(
+    panel, viewer, renderer, qtbot, data_folder
+):
+    layers = [layer.name for layer in viewer.layers]
+    panel.controller.comparing.open(str(data_folder / "cxr" / "frontal" / "bb0e626a.jpg"))
+    qtbot.waitUntil(lambda: panel.compare_form.layer_name().startswith("File"), timeout=20_000)
+    panel.compare_form.set_mode("blend")
+    assert float(shown_picture(panel).std()) > 0.02
+    assert [layer.name for layer in viewer.layers] == layers
+
+
 def test_deleting_the_cxr_ends_the_comparison(panel, viewer, qtbot):
     open_cxr(panel, viewer, qtbot, (0.8, 0.8))
     viewer.layers.remove("CXR · test")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from weakref import ref
 
 import numpy as np
@@ -19,8 +19,8 @@ from napari_cxr3d.viewer.compare import (
     to_detector,
 )
 from napari_cxr3d.viewer.layers import (
-    add_radiograph,
     kind_of_layer,
+    radiograph_layer_data,
     radiograph_of_layer,
     radiograph_refusal,
 )
@@ -45,23 +45,15 @@ class CxrOverlay:
 
     Parameters
     ----------
-    layer : Image
-        Its layer, held weakly.
     radiograph : Radiograph
-        What the layer shows.
+        What is laid over.
     """
 
-    def __init__(self, layer: Image, radiograph: Radiograph) -> None:
-        self._layer = ref(layer)
+    def __init__(self, radiograph: Radiograph) -> None:
         self._picture = display_picture(radiograph)
         self._pitch = radiograph.pitch_mm
         self._on_grid: dict[tuple[tuple[int, int], float], Picture] = {}
         self._comparison: Comparison | None = None
-
-    @property
-    def layer(self) -> Image | None:
-        """The radiograph's layer; None once it was deleted."""
-        return self._layer()
 
     @property
     def comparison(self) -> Comparison | None:
@@ -119,11 +111,18 @@ class CxrOverlay:
 
 
 class CompareController:
-    """Connects the comparison section with the radiographs among the viewer's layers."""
+    """Connects the comparison section with radiographs: the viewer's, and opened files.
+
+    A file that is opened here is not added to the viewer: there it would cover the CT, and
+    its pixels, often of unknown size, would take the scale bar its millimetres.
+    """
 
     def __init__(self, session: XraySession, form: CompareForm) -> None:
         self._session, self._form = session, form
         self._overlay: CxrOverlay | None = None
+        self._chosen = ""
+        self._layer: ref[Image] | None = None  # of the chosen radiograph, if it has one
+        self._opened: dict[str, Radiograph] = {}
         form.layer_chosen.connect(self.choose)
         form.open_requested.connect(self.ask_and_open)
         form.changed.connect(self._on_changed)
@@ -132,10 +131,13 @@ class CompareController:
     def refresh(self) -> None:
         """Bring the choice of radiographs up to date with the viewer's layers."""
         layers = self._radiograph_layers()
-        if self._overlay is not None and self._overlay.layer not in layers:
+        layer = None if self._layer is None else self._layer()
+        if self._layer is not None and layer not in layers:
             self._drop()
-        chosen = "" if self._overlay is None else getattr(self._overlay.layer, "name", "")
-        self._form.show_layers([layer.name for layer in layers], chosen)
+        elif layer is not None:
+            self._chosen = layer.name  # it may have been renamed
+        names = [one.name for one in layers]
+        self._form.show_layers([*names, *self._opened], self._chosen)
 
     def show_reasons(self) -> None:
         """Say why nothing can be compared, if so."""
@@ -145,19 +147,20 @@ class CompareController:
             self._form.set_reason("" if self._overlay is not None else _NO_CXR)
 
     def choose(self, name: str) -> None:
-        """Compare with the radiograph layer of this name; ``""`` for none."""
-        layer = next((one for one in self._radiograph_layers() if one.name == name), None)
+        """Compare with the radiograph of this name; ``""`` for none."""
         self._drop()
-        if layer is not None:
-            try:
-                radiograph = radiograph_of_layer(layer)
-            except Cxr3dError as error:
-                self._session.report(error)
-                radiograph = None
-            if radiograph is not None:
-                self._overlay = CxrOverlay(layer, radiograph)
-                self._form.show_pitch(*self._overlay.known_pitch(self._view()))
-                self._overlay.compare(self._form.comparison())
+        layer = next((one for one in self._radiograph_layers() if one.name == name), None)
+        try:
+            radiograph = self._opened.get(name) if layer is None else radiograph_of_layer(layer)
+        except Cxr3dError as error:
+            self._session.report(error)
+            radiograph = None
+        if radiograph is not None:
+            self._chosen = name
+            self._layer = None if layer is None else ref(layer)
+            self._overlay = CxrOverlay(radiograph)
+            self._form.show_pitch(*self._overlay.known_pitch(self._view()))
+            self._overlay.compare(self._form.comparison())
         self.refresh()
         self._session.state_changed.emit()
         self._show_again()
@@ -169,7 +172,7 @@ class CompareController:
             self.open(path)
 
     def open(self, path: str) -> None:
-        """Read a radiograph, add it to the main viewer (hidden there) and compare with it."""
+        """Read a radiograph and compare with it."""
 
         def work(progress: ProgressCallback, cancel: CancelToken) -> Radiograph:
             from napari_cxr3d.io import read_cxr
@@ -191,9 +194,9 @@ class CompareController:
         return self._overlay.compose(frame)
 
     def _on_opened(self, radiograph: Radiograph) -> None:
-        layer: Any = add_radiograph(self._session.viewer, radiograph)
-        layer.visible = False  # in the main viewer it would cover the CT
-        self.choose(layer.name)
+        name = f"File · {radiograph_layer_data(radiograph)[1]['name']}"
+        self._opened[name] = radiograph
+        self.choose(name)
 
     def _on_changed(self, comparison: Comparison) -> None:
         if self._overlay is not None:
@@ -215,6 +218,7 @@ class CompareController:
             session.canvas.show_cxr(overlay.on_detector(view), view)
 
     def _drop(self) -> None:
+        self._layer, self._chosen = None, ""
         if self._overlay is not None:
             self._overlay = None
             if self._session.canvas is not None:

@@ -60,10 +60,11 @@ def camera_view(view: XrayView, yaw: float, pitch: float) -> XrayView:
 
 
 def _within_range(view: XrayView, yaw: float, pitch: float) -> XrayView:
+    """The view at these angles, to a tenth of a degree: yaw in (-180, 180], pitch in [-90, 90]."""
     return replace(
         view,
-        yaw=(round(yaw, 1) + 180.0) % 360.0 - 180.0,
-        pitch=max(-90.0, min(90.0, round(pitch, 1))),
+        yaw=180.0 - (180.0 - round(yaw, 1)) % 360.0,
+        pitch=max(-90.0, min(90.0, round(pitch, 1) + 0.0)),  # no -0.0
     )
 
 
@@ -85,8 +86,10 @@ class XrayController:
         self._geometry_timer.timeout.connect(self._draw_geometry)
         self._layers_timer = QTimer(session)
         self._layers_timer.setSingleShot(True)
-        self._layers_timer.setInterval(0)
         self._layers_timer.timeout.connect(self.refresh)
+        self._canvas_timer = QTimer(session)
+        self._canvas_timer.setSingleShot(True)
+        self._canvas_timer.timeout.connect(self._open_canvas_early)
         self._connect()
         attach(viewer)
         self._check_backends()
@@ -107,6 +110,7 @@ class XrayController:
         panel.ct_chosen.connect(self.choose)
         panel.geometry_toggled.connect(self._on_geometry_toggled)
         panel.canvas_requested.connect(self.show_canvas)
+        panel.docked.connect(self._canvas_timer.start)
         panel.window_closing.connect(self._on_window_closing)
         panel.detached.connect(self.close)
         panel.destroyed.connect(partial(_let_go, self))
@@ -212,7 +216,8 @@ class XrayController:
         form.set_view(camera_view(form.view, yaw, pitch))
 
     def _on_view(self, view: XrayView) -> None:
-        self._panel.status.clear()
+        if self._panel.status.text:  # restyling it costs as much as showing a frame
+            self._panel.status.clear()
         self.session.live.show(view)
         self._schedule_geometry()
 
@@ -248,6 +253,11 @@ class XrayController:
             self._panel.picture_form.show_window(look.window)
             if self._panel.status.text.startswith("Preparing"):
                 self._panel.status.clear()
+
+    def _open_canvas_early(self) -> None:
+        """Make the canvas before the first picture, which would wait a second for it."""
+        if self.session.canvas_wanted:
+            self.session.open_canvas()
 
     def _on_canvas_opened(self, canvas: XrayCanvas) -> None:
         canvas.dragged.connect(self._on_dragged)
@@ -297,8 +307,8 @@ class XrayController:
         if self._closed:
             return
         self._closed = True
-        self._geometry_timer.stop()
-        self._layers_timer.stop()
+        for timer in (self._geometry_timer, self._layers_timer, self._canvas_timer):
+            timer.stop()
         for event in self._layer_events:
             event.disconnect(self._on_layers)
         self._viewer.dims.events.ndisplay.disconnect(self._follow_display)

@@ -48,6 +48,8 @@ class XrayPanel(QWidget):
         Whether tube, beam and detector are shown in 3D.
     canvas_requested
         Show the X-ray view again.
+    docked
+        The panel was put into a window.
     window_closing
         The window is about to close; it may still be kept open if the flag is True.
     detached
@@ -57,6 +59,7 @@ class XrayPanel(QWidget):
     ct_chosen = Signal(str)
     geometry_toggled = Signal(bool)
     canvas_requested = Signal()
+    docked = Signal()
     window_closing = Signal(bool)
     detached = Signal()
 
@@ -168,8 +171,10 @@ class XrayPanel(QWidget):
         if event is not None and event.type() == QEvent.Type.ParentChange:
             if self.parent() is not None:
                 self._docked = True
+                self.docked.emit()
             elif self._docked:
                 self.detached.emit()
+                self.deleteLater()
         return handled
 
     def watch_window(self) -> None:

@@ -14,6 +14,7 @@ import threading
 import weakref
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,8 @@ from napari_cxr3d.xray.cpu import copy_kernels
 from napari_cxr3d.xray.cpu.workers import Workers
 
 __all__ = ["LEVELS", "Channel", "Copy", "copies_of", "level_grid", "swapped_order"]
+
+Scalar = TypeVar("Scalar", np.int16, np.float32)
 
 LEVELS = (1, 2, 4)
 
@@ -83,9 +86,7 @@ def level_grid(grid: Grid, level: int) -> Grid:
     return Grid(tuple(shape.tolist()), tuple(spacing.tolist()), tuple(origin.tolist()))
 
 
-def swapped_order(
-    voxels: npt.NDArray[np.generic], crew: Workers
-) -> npt.NDArray[np.generic]:
+def swapped_order(voxels: npt.NDArray[Scalar], crew: Workers) -> npt.NDArray[Scalar]:
     """An (I, P, L) array as a new one with axes (I, L, P)."""
     i, p, ell = voxels.shape
     out = np.empty((i, ell, p), dtype=voxels.dtype)
@@ -124,7 +125,7 @@ class _VolumeCopies:
         channel, level, swapped = key
         if swapped:
             source = self._get(volume, (channel, level, False), crew)
-            copy = Copy(swapped_order(source.voxels, crew), source.scale, source.grid)  # type: ignore[arg-type]
+            copy = Copy(swapped_order(source.voxels, crew), source.scale, source.grid)
         elif level > 1:
             copy = _shrunk(self._get(volume, (channel, 1, False), crew), level, crew)
         else:
@@ -164,9 +165,7 @@ def _shrunk(copy: Copy, level: int, crew: Workers) -> Copy:
     grid = level_grid(copy.grid, level)
     factors = np.array(_level_factors(copy.grid, level))
     out = np.empty(grid.shape, dtype=np.int16)
-    crew.run(
-        lambda n: copy_kernels.shrink(copy.voxels, factors, out, n, n + 1), grid.shape[0]
-    )
+    crew.run(lambda n: copy_kernels.shrink(copy.voxels, factors, out, n, n + 1), grid.shape[0])
     return Copy(out, copy.scale, grid)
 
 

@@ -127,12 +127,20 @@ class Operator:
 
         def shear(n: int) -> None:
             start, stop = n * _BASE_ROWS, min((n + 1) * _BASE_ROWS, rows)
-            shear_kernels.shear(flat, *plan.tables, base, start, stop)
+            shear_kernels.shear(flat, base, start, stop, *plan.tables)
 
         def warp(n: int) -> None:
             start, stop = n * _IMAGE_ROWS, min((n + 1) * _IMAGE_ROWS, self._detector[0])
             shear_kernels.warp(
-                base, self._geometry, plan.axes, self._spacing, plan.plane, scale, image, start, stop
+                base,
+                self._geometry,
+                plan.axes,
+                self._spacing,
+                plan.plane,
+                scale,
+                image,
+                start,
+                stop,
             )
 
         crew.run(shear, -(-rows // _BASE_ROWS))
@@ -161,6 +169,6 @@ class Operator:
         crew.run(warp, _PARTIAL_PLANES)
         base = planes.sum(axis=0)
         crew.run(
-            lambda n: shear_kernels.shear_adjoint(flat, *plan.tables, base, n),
+            lambda n: shear_kernels.shear_adjoint(flat, base, n, *plan.tables),
             len(plan.groups) - 1,
         )

@@ -31,7 +31,15 @@ import numpy as np
 
 from napari_cxr3d.xray.cpu._jit import helper, kernel
 
-__all__ = ["BAND_TILE", "SHEAR_TILE", "SLICE_BATCH", "shear", "shear_adjoint", "warp", "warp_adjoint"]
+__all__ = [
+    "BAND_TILE",
+    "SHEAR_TILE",
+    "SLICE_BATCH",
+    "shear",
+    "shear_adjoint",
+    "warp",
+    "warp_adjoint",
+]
 
 SHEAR_TILE = 32
 """Columns that share one shift per slice."""
@@ -46,7 +54,7 @@ BAND_TILE = 32
 @helper
 def _row_pair(position: float, count: int) -> Any:
     """The two voxel rows about a position in voxels, and their weights (0 outside)."""
-    first = int(math.floor(position - 0.5))
+    first = math.floor(position - 0.5)
     part = np.float32(position - 0.5 - first)
     weight0 = np.float32(1.0) - part if 0 <= first < count else np.float32(0.0)
     weight1 = part if 0 <= first + 1 < count else np.float32(0.0)
@@ -69,6 +77,9 @@ def _cut_row(rows: Any, start: int, columns: int, value: float, step: float) -> 
 @kernel
 def shear(
     volume: Any,
+    base: Any,
+    row_start: int,
+    row_stop: int,
     layout: Any,
     source_row: float,
     base_rows: Any,
@@ -81,9 +92,6 @@ def shear(
     line_length: int,
     margin: int,
     cut: Any,
-    base: Any,
-    row_start: int,
-    row_stop: int,
 ) -> None:
     """Sum the slices of a volume onto the rows [row_start, row_stop) of a base plane.
 
@@ -91,6 +99,10 @@ def shear(
     ----------
     volume : ndarray of float32 or int16, one-dimensional
         Voxels; columns are contiguous.
+    base : ndarray of float32, shape (base rows, columns)
+        The given rows are written.
+    row_start, row_stop : int
+        Which rows.
     layout : ndarray of int64, shape (5,)
         Number of slices, rows and columns, and the strides of slices and rows.
     source_row, base_rows : float and ndarray of float64, shape (base rows,)
@@ -108,8 +120,6 @@ def shear(
     cut : ndarray of float64, shape (5,)
         Whether the detector plane cuts the volume; then the part of a slice before it
         is linear in slice, row and column: constant and three slopes.
-    base : ndarray of float32, shape (base rows, columns)
-        Written.
     """
     slices, rows, columns = layout[0], layout[1], layout[2]
     tiles = shift_start.shape[1]
@@ -180,6 +190,8 @@ def shear(
 @kernel
 def shear_adjoint(
     volume: Any,
+    base: Any,
+    group: int,
     layout: Any,
     source_row: float,
     base_rows: Any,
@@ -192,8 +204,6 @@ def shear_adjoint(
     line_length: int,
     margin: int,
     cut: Any,
-    base: Any,
-    group: int,
 ) -> None:
     """Add the transpose of `shear` to the slices of one group.
 

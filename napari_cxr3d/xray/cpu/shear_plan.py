@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,13 @@ import numpy.typing as npt
 
 from napari_cxr3d.xray.cpu.shear_kernels import BAND_TILE, SHEAR_TILE, SLICE_BATCH
 
-__all__ = ["ShearPlan", "plan_shear", "shear_axes"]
+__all__ = ["FEWEST_VOXELS", "ShearPlan", "plan_shear", "shear_axes"]
 
 FloatArray = npt.NDArray[np.float64]
 Axes = tuple[int, int, int]
+
+FEWEST_VOXELS = 8
+"""Along an axis; below, interpolation past the faces is most of the error."""
 
 _LAYOUTS: tuple[Axes, ...] = ((0, 1, 2), (1, 0, 2), (2, 0, 1))
 """(slices, rows, columns) for each main axis. Columns are contiguous in an array with
@@ -22,7 +26,6 @@ axes (I, P, L) for the first two and (I, L, P) for the third."""
 
 _MAX_SLOPE = 2.0  # voxels sideways per slice
 _NEAREST = 0.3  # distance from the source of the nearest slice over that of the farthest
-_FEWEST = 8  # voxels along an axis: below, interpolation past the faces outweighs the rest
 _GROUP = 32  # slices
 _SHEAR_ERROR = 0.15  # voxels: largest error of a shift that a tile's columns share
 _PAD = 4  # base-plane pixels of zeros about the volume's shadow, for the cubic warp
@@ -41,7 +44,7 @@ class ShearPlan:
     plane : ndarray of float64, shape (5,)
         Slice coordinate of the base plane, first row and step, first column and step.
     base_shape : tuple of 2 int
-        Rows and columns of the base plane; empty when no ray meets the volume.
+        Rows and columns of the base plane.
     """
 
     axes: npt.NDArray[np.int64]
@@ -93,14 +96,18 @@ def shear_axes(
     differs without limit, for rays that run along the slices, and for volumes of a few
     slices.
     """
-    if min(shape) < _FEWEST:
+    if min(shape) < FEWEST_VOXELS:
         return None
     source = geometry[0]
     center = np.array(shape) / 2 - source
     corners = np.array(list(np.ndindex(2, 2, 2))) * np.array(shape) - source
     rows, columns = detector_shape
     pixels = np.array(
-        [geometry[1] + i * geometry[2] + j * geometry[3] for i in (0, rows - 1) for j in (0, columns - 1)]
+        [
+            geometry[1] + i * geometry[2] + j * geometry[3]
+            for i in (0, rows - 1)
+            for j in (0, columns - 1)
+        ]
     )
     for main in np.argsort(-np.abs(center)):
         depths = corners[:, main] * np.sign(center[main])
@@ -137,21 +144,20 @@ def plan_shear(
     source = geometry[0]
     slices, rows, columns = shape[w], shape[r], shape[c]
     centers = np.arange(slices) + 0.5
-    # The farthest slice: there the base plane's one-voxel grid samples no slice too coarsely.
     plane_w = slices / 2
     depth_ratio = (centers - source[w]) / (plane_w - source[w])
-    first_row, base_rows = _base_extent(geometry, axes, r, rows, depth_ratio, plane_w, detector_shape)
+    first_row, base_rows = _base_extent(
+        geometry, axes, r, rows, depth_ratio, plane_w, detector_shape
+    )
     first_column, base_columns = _base_extent(
         geometry, axes, c, columns, depth_ratio, plane_w, detector_shape
     )
     base_columns = -(-base_columns // BAND_TILE) * BAND_TILE
 
     groups = _groups(centers - source[w])
-    middles = np.array(
-        [centers[a : min(b, slices)].mean() for a, b in zip(groups[:-1], groups[1:], strict=True)]
-    )
+    middles = np.array([centers[a:b].mean() for a, b in pairwise(groups)])
     shift_start, shift_part, first_voxel, tiles = _shifts(
-        groups, middles - source[w], source[c], columns
+        groups, middles, source[w], source[c], columns
     )
     positions = first_column + np.arange(base_columns)
     ratios = (middles - source[w]) / (plane_w - source[w])
@@ -172,7 +178,7 @@ def plan_shear(
         plane=np.array([plane_w, first_row, 1.0, first_column, 1.0]),
         base_shape=(base_rows, base_columns),
         source_row=float(source[r]),
-        base_rows=first_row + np.arange(base_rows),
+        base_rows=first_row + np.arange(base_rows, dtype=np.float64),
         depth_ratio=depth_ratio,
         groups=groups,
         shift_start=shift_start + margin,
@@ -203,14 +209,17 @@ def _base_extent(
     shadow = source[axis] + (faces - source[axis]) / depth_ratio[[0, -1]]
     rows, columns = detector_shape
     corners = np.array(
-        [geometry[1] + i * geometry[2] + j * geometry[3] for i in (0, rows - 1) for j in (0, columns - 1)]
+        [
+            geometry[1] + i * geometry[2] + j * geometry[3]
+            for i in (0, rows - 1)
+            for j in (0, columns - 1)
+        ]
     )
     t = (plane_w - source[w]) / (corners[:, w] - source[w])
     footprint = source[axis] + t * (corners[:, axis] - source[axis])
     low = max(shadow.min(), footprint.min())
     high = min(shadow.max(), footprint.max())
-    if low > high:
-        return low, 0
+    high = max(low, high)  # no ray meets the volume: a base plane of zeros will do
     return math.floor(low) - _PAD, math.ceil(high) - math.floor(low) + 2 * _PAD + 1
 
 
@@ -224,15 +233,22 @@ def _groups(depths: FloatArray) -> npt.NDArray[np.int64]:
 
 
 def _shifts(
-    groups: npt.NDArray[np.int64], depths: FloatArray, source_column: float, columns: int
+    groups: npt.NDArray[np.int64],
+    middles: FloatArray,
+    source_slice: float,
+    source_column: float,
+    columns: int,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32], int, int]:
     """Shift of every slice onto its group's middle slice, for each tile of columns.
 
     Parameters
     ----------
-    groups, depths, source_column, columns
-        Group starts, distance of the groups' middles from the source, the source's column
-        and the number of columns, all in voxels.
+    groups, middles : ndarray, shape (groups + 1,) and (groups,)
+        Where the groups start, and the slice coordinates of their middles in voxels.
+    source_slice, source_column : float
+        The source's coordinates along slices and columns in voxels.
+    columns : int
+        Columns of a slice.
 
     Returns
     -------
@@ -241,6 +257,7 @@ def _shifts(
     first_voxel, tiles : int
         Column (negative) of the line's first sample, and number of tiles.
     """
+    depths = middles - source_slice
     size = int(groups[1] - groups[0])
     slope = np.abs(np.array([0.0, columns]) - source_column).max() / np.abs(depths).min()
     reach = math.ceil(slope * size / 2) + 2
@@ -248,10 +265,7 @@ def _shifts(
     tile_start = np.arange(tiles) * SHEAR_TILE - reach
     slices = np.arange(groups[-1])
     group = np.searchsorted(groups, slices, side="right") - 1
-    middle = np.array(
-        [(a + b - 1) / 2 for a, b in zip(groups[:-1], groups[1:], strict=True)]
-    )
-    offset = (slices - middle[group]) / depths[group]
+    offset = (slices + 0.5 - middles[group]) / depths[group]
     shift = (tile_start + SHEAR_TILE / 2 - source_column) * offset[:, None]
     whole = np.floor(shift)
     start = (tile_start + whole).astype(np.int64)
