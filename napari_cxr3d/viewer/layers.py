@@ -49,6 +49,7 @@ __all__ = [
     "radiograph_refusal",
     "require_volume",
     "set_window",
+    "show_alone",
     "volume_layer_data",
     "volume_of_layer",
     "volume_refusal",
@@ -259,6 +260,30 @@ def add_radiograph(
     layer = viewer.add_image(pixels, **settings)
     configure_layer(layer)
     return layer
+
+
+def show_alone(viewer: ViewerModel, layer: Layer) -> None:
+    """Hide what shares no space with a layer: CT and radiographs would be taken for one picture.
+
+    Only images of ours are hidden; their eye buttons bring them back. CTs share the
+    patient's space, radiographs nothing.
+
+    Parameters
+    ----------
+    viewer : ViewerModel
+        The viewer; for a radiograph it goes back to two dimensions and the whole picture.
+    layer : Layer
+        The CT or radiograph that stays.
+    """
+    kind = kind_of_layer(layer)
+    shares_space = (None, "ct") if kind == "ct" else (None,)
+    for other in viewer.layers:
+        if other.name != layer.name and kind_of_layer(other) not in shares_space:
+            other.visible = False
+    if kind != "ct":
+        viewer.dims.ndisplay = 2
+        viewer.dims.order = tuple(range(viewer.dims.ndim))
+        viewer.reset_view()
 
 
 def configure_layer(layer: Layer) -> None:

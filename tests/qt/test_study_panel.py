@@ -231,6 +231,22 @@ def test_a_radiograph_opens_with_its_notes(panel, viewer, monkeypatch, qtbot):
     assert "The pitch is unknown." in panel.status.text
 
 
+def test_ct_and_radiograph_never_lie_over_each_other(panel, viewer, ct_file, monkeypatch, qtbot):
+    panel.file_chosen.emit(str(ct_file))
+    wait_for_reading(qtbot)
+    viewer.dims.ndisplay = 3
+    with monkeypatch.context() as patch:
+        film = Radiograph(np.eye(64, dtype=np.float32), pitch_mm=(4.0, 4.0))
+        patch.setattr(controller, "read_image", lambda path, **_: (film,))
+        panel.file_chosen.emit("film.png")
+        wait_for_reading(qtbot)
+    assert [layer.visible for layer in viewer.layers] == [False, True]
+    assert viewer.dims.ndisplay == 2
+    panel.file_chosen.emit(str(ct_file))
+    wait_for_reading(qtbot)
+    assert [layer.visible for layer in viewer.layers] == [False, False, True]
+
+
 def test_the_phantom_is_marked_synthetic_on_the_canvas(panel, viewer, qtbot):
     panel.sample_requested.emit("ellipsoid_thorax")
     wait_for_reading(qtbot)

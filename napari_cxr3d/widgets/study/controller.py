@@ -19,6 +19,7 @@ from napari_cxr3d.viewer.layers import (
     kind_of_layer,
     radiograph_of_layer,
     set_window,
+    show_alone,
     volume_of_layer,
     volume_refusal,
 )
@@ -195,10 +196,12 @@ class StudyController:
         for image in images:
             if isinstance(image, Volume):
                 layer = add_volume(self._viewer, image, opening_window(image), name=name)
+                show_alone(self._viewer, layer)
                 show_plane(self._viewer, current_plane(self._viewer) or Plane.AXIAL)
                 jump_to(self._viewer, image.center_lps)
             else:
                 layer = add_radiograph(self._viewer, image, name=name)
+                show_alone(self._viewer, layer)
             notes += image.source.notes if image.source is not None else ()
         self._panel.status.show_notes(f"Opened “{layer.name}”.", notes)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_cxr3d.progress import CancelToken, ProgressCallback
-from napari_cxr3d.viewer.layers import add_radiograph
+from napari_cxr3d.viewer.layers import add_radiograph, show_alone
 from napari_cxr3d.widgets.xray.output_form import SAVE_KINDS, OutputForm
 from napari_cxr3d.widgets.xray.session import XraySession
 
@@ -80,9 +80,12 @@ class OutputController:
         session = self._session
         canvas = session.canvas
         if canvas is not None and canvas.shows_sweep and canvas.sweep is not None:
-            session.viewer.add_image(canvas.sweep.pictures, **canvas.sweep.layer_settings())
+            layer = session.viewer.add_image(canvas.sweep.pictures, **canvas.sweep.layer_settings())
         elif session.full is not None:
             result = session.full.result
-            add_radiograph(
+            layer = add_radiograph(
                 session.viewer, result.radiograph(), derivation=result.provenance.to_dict()
             )
+        else:
+            return
+        show_alone(session.viewer, layer)
