@@ -8,7 +8,7 @@ from threading import Event
 
 from napari_cxr3d.errors import Cancelled
 
-__all__ = ["CancelToken", "Progress", "ProgressCallback"]
+__all__ = ["CancelToken", "Progress", "ProgressCallback", "part_of"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,28 @@ class Progress:
 
 
 ProgressCallback = Callable[[Progress], None]
+
+_PERMILLE = 1000
+
+
+def part_of(progress: ProgressCallback | None, begin: float, end: float) -> ProgressCallback | None:
+    """Make a callback that tells its own progress as a part of the whole.
+
+    Parameters
+    ----------
+    progress : callable or None
+        Told of the whole; None gives None.
+    begin, end : float
+        Where the part lies in the whole, between 0 and 1.
+    """
+    if progress is None:
+        return None
+
+    def told(inner: Progress) -> None:
+        done = begin + (end - begin) * min(1.0, inner.fraction)
+        progress(Progress(round(_PERMILLE * done), _PERMILLE, inner.message))
+
+    return told
 
 
 class CancelToken:

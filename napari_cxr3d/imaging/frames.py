@@ -95,9 +95,7 @@ class Grid:
                 "A volume needs three axes of one voxel or more",
                 why=f"the shape is {tuple(self.shape)}",
             )
-        if len(self.spacing_mm) != 3 or not all(
-            np.isfinite(s) and s > 0 for s in self.spacing_mm
-        ):
+        if len(self.spacing_mm) != 3 or not all(np.isfinite(s) and s > 0 for s in self.spacing_mm):
             raise GeometryError(
                 "Voxel spacing must be three positive numbers in mm",
                 why=f"it is {tuple(self.spacing_mm)}",

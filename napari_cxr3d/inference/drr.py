@@ -13,7 +13,7 @@ import numpy.typing as npt
 from napari_cxr3d.errors import InvalidInputError, OutOfMemoryError
 from napari_cxr3d.imaging import Radiograph, SourceInfo, Volume, XrayView
 from napari_cxr3d.imaging.masks import remove_table
-from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
+from napari_cxr3d.progress import CancelToken, ProgressCallback, part_of
 from napari_cxr3d.provenance import Provenance
 from napari_cxr3d.xray.appearance import (
     Appearance,
@@ -22,8 +22,8 @@ from napari_cxr3d.xray.appearance import (
     minmax,
     render,
 )
-from napari_cxr3d.xray.attenuation import DEFAULT_ENERGY_KEV, hu_to_basis
-from napari_cxr3d.xray.projector import Projector, projector
+from napari_cxr3d.xray.attenuation import DEFAULT_ENERGY_KEV
+from napari_cxr3d.xray.projector import Projector, project_basis, projector
 from napari_cxr3d.xray.spectra import DEFAULT_FILTRATION, Filtration, polyenergetic_integrals
 
 __all__ = [
@@ -248,9 +248,11 @@ def render_drr(
     volume = remove_table(request.volume) if request.remove_table else request.volume
     cancel.raise_if_cancelled()
     views = tuple(view.resolved(volume.grid) for view in request.views)
-    integrals = _project(engine, volume, views, request, _part(progress, 0.0, _PROJECTING), cancel)
+    integrals = _project(
+        engine, volume, views, request, part_of(progress, 0.0, _PROJECTING), cancel
+    )
     pictures, window = _develop(
-        integrals, views[0].pixel_mm, request, _part(progress, _PROJECTING, 1.0), cancel
+        integrals, views[0].pixel_mm, request, part_of(progress, _PROJECTING, 1.0), cancel
     )
     return DrrResult(
         integrals, pictures, views, _provenance(request, engine, views, window), engine.name, window
@@ -267,20 +269,7 @@ def _project(
 ) -> FloatImages:
     if request.kilovolt is None:
         return engine.project(volume, views, progress=progress, cancel=cancel)
-    project_basis = getattr(engine, "project_basis", None)
-    if project_basis is not None:
-        water, bone = project_basis(volume, views, progress=progress, cancel=cancel)
-    else:
-        water, bone = (
-            engine.project_attenuation(
-                fraction,
-                volume.grid,
-                views,
-                progress=_part(progress, k / 2, (k + 1) / 2),
-                cancel=cancel,
-            )
-            for k, fraction in enumerate(hu_to_basis(volume.hu))
-        )
+    water, bone = project_basis(engine, volume, views, progress=progress, cancel=cancel)
     return polyenergetic_integrals(water, bone, request.kilovolt, request.filtration)
 
 
@@ -317,18 +306,6 @@ def _require_memory(request: DrrRequest) -> None:
             f"{request.n_bytes / 1e9:.1f} GB and {free / 1e9:.1f} GB are free",
             remedy="choose fewer views or a smaller detector",
         )
-
-
-def _part(progress: ProgressCallback | None, begin: float, end: float) -> ProgressCallback | None:
-    """Make a callback that shows its own progress as a part of the whole."""
-    if progress is None:
-        return None
-
-    def told(inner: Progress) -> None:
-        done = begin + (end - begin) * min(1.0, inner.fraction)
-        progress(Progress(round(1000 * done), 1000, inner.message))
-
-    return told
 
 
 def _view_position(view: XrayView) -> str:

@@ -205,7 +205,8 @@ class JobRunner(QObject):
         self._lanes = {name: _LaneQueue(name, self._posted.emit) for name in LANES}
         self._live: dict[int, Job[Any]] = {}  # submitted and not yet delivered
         self._closed = False
-        self._posted.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
+        # Qt's type hints know no connection type here, PyQt and PySide do.
+        self._posted.connect(self._deliver, Qt.ConnectionType.QueuedConnection)  # type: ignore[call-arg]
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self.shutdown)

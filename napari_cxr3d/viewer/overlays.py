@@ -167,7 +167,13 @@ class CanvasMarks:
 
 
 def window_text(window: Window, layer: Layer) -> str:
-    """A window as radiology workstations write it: ``"W 350 L 50"``."""
+    """A window as radiology workstations write it: ``"W 350 L 50"``.
+
+    Empty for a projection that is shown over its whole range from 0 to 1: its own window
+    was applied when it was developed.
+    """
+    if kind_of_layer(layer) == "drr" and window.limits == (0.0, 1.0):
+        return ""
     if kind_of_layer(layer) == "ct" or window.width >= 10:
         return f"W {window.width:.0f} L {window.level:.0f}"
     return f"W {window.width:.3g} L {window.level:.3g}"

@@ -14,10 +14,17 @@ import numpy.typing as npt
 
 from napari_cxr3d.errors import BackendUnavailableError, InvalidInputError
 from napari_cxr3d.imaging import Grid, Volume, XrayView
-from napari_cxr3d.progress import CancelToken, ProgressCallback
-from napari_cxr3d.xray.attenuation import DEFAULT_ENERGY_KEV
+from napari_cxr3d.progress import CancelToken, ProgressCallback, part_of
+from napari_cxr3d.xray.attenuation import DEFAULT_ENERGY_KEV, hu_to_basis
 
-__all__ = ["Projector", "Quality", "available_backends", "projector"]
+__all__ = [
+    "BasisProjector",
+    "Projector",
+    "Quality",
+    "available_backends",
+    "project_basis",
+    "projector",
+]
 
 Quality = Literal["full", "exact", "preview"]
 FloatImages = npt.NDArray[np.float32]
@@ -86,6 +93,63 @@ class Projector(Protocol):
     def prepare(self, volume: Volume, views: Sequence[XrayView] = ()) -> None:
         """Do ahead of time what the first `project` would wait for."""
         ...
+
+
+@runtime_checkable
+class BasisProjector(Projector, Protocol):
+    """A projector that reads both basis materials from one copy of the volume."""
+
+    def project_basis(
+        self,
+        volume: Volume,
+        views: Sequence[XrayView],
+        *,
+        progress: ProgressCallback | None = None,
+        cancel: CancelToken | None = None,
+    ) -> tuple[FloatImages, FloatImages]:
+        """Path lengths through water and bone; see the function `project_basis`."""
+        ...
+
+
+def project_basis(
+    engine: Projector,
+    volume: Volume,
+    views: Sequence[XrayView],
+    *,
+    progress: ProgressCallback | None = None,
+    cancel: CancelToken | None = None,
+) -> tuple[FloatImages, FloatImages]:
+    """Path lengths through water and bone, from which every tube voltage is read.
+
+    Parameters
+    ----------
+    engine : Projector
+        Any projector; one without basis projections of its own runs twice.
+    volume : Volume
+        The CT.
+    views : sequence of XrayView
+        Views that share one detector shape.
+    progress, cancel : optional
+        As for `Projector.project`.
+
+    Returns
+    -------
+    water, bone : ndarray of float32, shape (views, rows, cols)
+        Millimetres of water and of cortical bone at full density.
+    """
+    if isinstance(engine, BasisProjector):
+        return engine.project_basis(volume, views, progress=progress, cancel=cancel)
+    water, bone = (
+        engine.project_attenuation(
+            fraction,
+            volume.grid,
+            views,
+            progress=part_of(progress, k / 2, (k + 1) / 2),
+            cancel=cancel,
+        )
+        for k, fraction in enumerate(hu_to_basis(volume.hu))
+    )
+    return water, bone
 
 
 def _requirements(name: str) -> tuple[str, ...]:

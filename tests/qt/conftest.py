@@ -48,10 +48,10 @@ def _windows():
 
 
 def _timers():
-    from qtpy import sip
+    from qtpy.compat import isalive
 
     found = [o for o in gc.get_objects() if issubclass(type(o), QTimer)]
-    return [timer for timer in found if not sip.isdeleted(timer)]
+    return [timer for timer in found if isalive(timer)]
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from napari_cxr3d.imaging import Volume, Window
+from napari_cxr3d.imaging import Radiograph, Volume, Window, XrayView
 from napari_cxr3d.viewer.attach import attach
-from napari_cxr3d.viewer.layers import add_volume, set_window
+from napari_cxr3d.viewer.layers import add_radiograph, add_volume, set_window
 from napari_cxr3d.viewer.planes import Plane, show_plane
 
 
@@ -41,6 +41,16 @@ def test_the_window_is_written_as_it_changes(viewer, ct):
     assert mark(viewer, "window") == "W 350 L 50"
     set_window(layer, Window(level=-600, width=1500))
     assert mark(viewer, "window") == "W 1500 L -600"
+
+
+def test_a_developed_projection_shows_a_window_only_once_it_was_changed(viewer):
+    picture = Radiograph(
+        np.eye(32, dtype=np.float32), view=XrayView(), display_range=(0.0, 1.0), synthetic=True
+    )
+    layer = add_radiograph(viewer, picture)
+    assert mark(viewer, "window") == ""
+    layer.contrast_limits = (0.25, 0.75)
+    assert mark(viewer, "window") == "W 0.5 L 0.5"
 
 
 def test_value_and_patient_position_under_the_cursor(viewer, ct):

@@ -131,11 +131,11 @@ class GeometryForm(QWidget):
         size = QWidget()
         pair = QHBoxLayout(size)
         pair.setContentsMargins(0, 0, 0, 0)
-        for spin in (self._rows, self._cols):
-            spin.setRange(16, 4096)
-            spin.setSingleStep(64)
-            spin.setKeyboardTracking(False)
-            pair.addWidget(spin)
+        for side in (self._rows, self._cols):
+            side.setRange(16, 4096)
+            side.setSingleStep(64)
+            side.setKeyboardTracking(False)
+            pair.addWidget(side)
         self._pitch_mm = _spin(0.05, 10, 0.05, " mm", "Distance of pixel centres on the detector.")
         self._pitch_mm.setDecimals(3)
         self._flip = QCheckBox("Mirror left and right")
@@ -195,17 +195,17 @@ class GeometryForm(QWidget):
         self._yaw.show_value(view.yaw)
         self._pitch.show_value(view.pitch)
         self._roll.show_value(view.roll)
-        rows, cols = view.detector_shape
-        pairs = (
+        lengths = (
             (self._sdd, view.source_to_detector_mm),
             (self._sid, view.source_to_isocenter_mm),
-            (self._rows, rows),
-            (self._cols, cols),
             (self._pitch_mm, view.pixel_mm),
         )
-        for spin, value in pairs:
+        for spin, length in lengths:
             with signals_blocked(spin):
-                spin.setValue(value)
+                spin.setValue(length)
+        for side, count in zip((self._rows, self._cols), view.detector_shape, strict=True):
+            with signals_blocked(side):
+                side.setValue(count)
         with signals_blocked(self._flip):
             self._flip.setChecked(view.flip_columns)
         self._show_preset(view)

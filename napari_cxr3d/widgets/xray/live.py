@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -312,9 +313,9 @@ class LiveRadiograph(QObject):
                 self._work(coarse),
                 background=True,
                 owner=self,
-                on_done=lambda frame, coarse=coarse: self._on_ahead(scene, coarse, frame),
+                on_done=partial(self._on_ahead, scene, coarse),
                 on_error=self.failed.emit,
-                on_cancelled=lambda coarse=coarse: self._on_interrupted(coarse),
+                on_cancelled=partial(self._on_interrupted, coarse),
             )
             return
 

@@ -154,7 +154,7 @@ class PictureForm(QWidget):
         self._auto.setChecked(True)
         self._auto.setToolTip("Choose the window anew whenever the source comes to rest.")
         self._limits = QLabeledDoubleRangeSlider(Qt.Orientation.Horizontal)
-        self._limits.setRange(*_WINDOW_RANGE)
+        self._limits.setRange(*_WINDOW_RANGE)  # type: ignore[arg-type]  # superqt: double
         self._limits.setDecimals(2)
         self._limits.setValue((0.5, 6.0))
         self._invert = QCheckBox("Invert (bone dark)")

@@ -108,16 +108,14 @@ class DrrRenderer:
         -------
         ndarray of float32, shape (rows, columns) or (2, rows, columns)
         """
-        from napari_cxr3d.xray import projector
+        from napari_cxr3d.xray import project_basis, projector
 
         settings = _settings(scene)
         volume = self._volume(scene)
         engine = projector("auto", "preview", energy_kev=settings.energy_kev)
         if not settings.polyenergetic:
             return engine.project(volume, [view], cancel=cancel)[0]
-        if not hasattr(engine, "project_basis"):
-            engine = projector("cpu", "preview")
-        water, bone = engine.project_basis(volume, [view], cancel=cancel)
+        water, bone = project_basis(engine, volume, [view], cancel=cancel)
         return np.stack([water[0], bone[0]])
 
     def develop(

@@ -72,8 +72,8 @@ class LabelledSlider(QWidget):
         self._slider = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
         self._slider.setRange(minimum, maximum)
         self._slider.setDecimals(decimals)
-        self._slider.setSingleStep(small_step)
-        self._slider.setPageStep(large_step)
+        self._slider.setSingleStep(small_step)  # type: ignore[arg-type]  # superqt: double
+        self._slider.setPageStep(large_step)  # type: ignore[arg-type]
         self._slider.setValue(value)
         self._slider.setMinimumWidth(120)
         self._handle: QDoubleSlider = self._slider.findChild(QDoubleSlider)

@@ -34,8 +34,10 @@ def views_of_range(base: XrayView, sweep: SweepRange) -> tuple[XrayView, ...]:
     InvalidInputError
         If an angle cannot be used, such as a pitch beyond 90 degrees.
     """
-    angles = (sweep.start + k * sweep.step for k in range(sweep.count))
-    return tuple(replace(base, **{sweep.axis: angle}) for angle in angles)
+    settings: list[dict[str, Any]] = [
+        {sweep.axis: sweep.start + k * sweep.step} for k in range(sweep.count)
+    ]
+    return tuple(replace(base, **turned) for turned in settings)
 
 
 class SweepController:

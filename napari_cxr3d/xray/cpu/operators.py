@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.imaging import Grid, XrayView
 from napari_cxr3d.xray.cpu import rays, shear_kernels
 from napari_cxr3d.xray.cpu.shear_plan import ShearPlan, plan_shear, shear_axes
@@ -18,6 +20,7 @@ Method = Literal["siddon", "joseph", "shear-warp"]
 Voxels = npt.NDArray[Any]
 Image = npt.NDArray[np.float32]
 
+_MOST_VOXELS = 1 << 32  # the ray-driven kernels count voxels in 32 bits
 _IMAGE_ROWS = 8  # detector rows a block
 _BASE_ROWS = 16  # base-plane rows a block: consecutive ones share their voxel rows in cache
 _SLABS = 32  # blocks of the volume in the ray-driven adjoints
@@ -56,6 +59,11 @@ class Operator:
     method : {"siddon", "joseph", "shear-warp"}
         The shear-warp gives way to Joseph's method where it cannot be used
         (`shear_axes`).
+
+    Raises
+    ------
+    InvalidInputError
+        If the volume is too large for the ray-driven methods (from 4 Gi voxels).
     """
 
     def __init__(self, view: XrayView, grid: Grid, method: Method) -> None:
@@ -70,6 +78,12 @@ class Operator:
                 method = "joseph"
             else:
                 self._plan = plan_shear(self._geometry, grid.shape, view.detector_shape, axes)
+        if self._plan is None and math.prod(grid.shape) >= _MOST_VOXELS:
+            raise InvalidInputError(
+                "The volume is too large to be projected ray by ray",
+                why=f"it has {math.prod(grid.shape):,} voxels, and {_MOST_VOXELS:,} are too many",
+                remedy="crop it or halve its resolution",
+            )
         self.method: Method = method
 
     @property

@@ -24,7 +24,7 @@ from napari_cxr3d.xray.projector import FloatImages, Quality
 
 __all__ = ["CpuProjector", "warm_up"]
 
-_RAY_COST = 12.0
+_RAY_COST = 8.0
 """Time of one step of a ray over that of one voxel in the shear-warp (measured)."""
 
 _PREVIEW_VOXELS = 1 << 24

@@ -29,6 +29,7 @@ from napari_cxr3d.xray.cpu._jit import helper, kernel
 __all__ = ["joseph_adjoint", "joseph_forward", "siddon_adjoint", "siddon_forward"]
 
 _CHUNK = 64  # slices whose segments are worked out at a time, by vector instructions
+_EDGES = 72  # of a chunk's slices: one more than slices, rounded up to whole vectors
 _BEAM = 16  # neighbouring rays that go through each chunk together, while it is in cache
 _PARALLEL = 1e-12  # voxels over a whole ray: it runs along the other axes
 _FACE = 1e-9  # voxels: keeps positions off the volume's far faces, where rounding could overstep
@@ -92,12 +93,6 @@ def _walk(
 
 
 @helper
-def _cell(position: Any, first: Any, last: Any) -> Any:
-    """The voxel of a position; rounding at the box's faces cannot lead outside."""
-    return min(max(np.int32(position), first), last)
-
-
-@helper
 def _segments(
     first: int,
     ray: int,
@@ -106,6 +101,8 @@ def _segments(
     low: Any,
     high: Any,
     strides: Any,
+    cells: Any,
+    offsets: Any,
     index: Any,
     weight: Any,
 ) -> None:
@@ -113,45 +110,54 @@ def _segments(
 
     Within a slice from a to b the ray changes its u cell at cu and its v cell at cv (b if
     it does not), so it has three parts: up to the first change, between, and to b. The
-    three fill one third each of `index` and `weight`; beyond the end of the walk all
-    weights are 0.
+    three fill one third each of `index` and `weight`; outside the walk all weights are 0.
+
+    Parameters
+    ----------
+    cells : ndarray of float32, shape (3 * _EDGES,)
+        Work space: where the slices' edges lie on the walk, and the u and v cells there.
+    offsets : ndarray of uint32, shape (2 * _EDGES,)
+        Work space: what the u and v cells add to a voxel's place.
     """
     w, u, v = axes[ray, 0], axes[ray, 1], axes[ray, 2]
-    enter, leave = walks[ray, 0], walks[ray, 1]
-    slope_u, offset_u = walks[ray, 2], walks[ray, 3]
-    slope_v, offset_v = walks[ray, 4], walks[ray, 5]
     # Relative to the chunk's start, so that single precision is as good as it can be.
-    start_u = np.float32(offset_u + first * slope_u)
-    start_v = np.float32(offset_v + first * slope_v)
-    step_u, step_v = np.float32(slope_u), np.float32(slope_v)
+    begin, end = np.float32(walks[ray, 0] - first), np.float32(walks[ray, 1] - first)
+    step_u, step_v = np.float32(walks[ray, 2]), np.float32(walks[ray, 4])
+    start_u = np.float32(walks[ray, 3] + first * walks[ray, 2])
+    start_v = np.float32(walks[ray, 5] + first * walks[ray, 4])
+    low_u, high_u = np.float32(low[u]), np.float32(high[u] - 1.0)
+    low_v, high_v = np.float32(low[v]), np.float32(high[v] - 1.0)
+    low_w, high_w = np.float32(low[w] - first), np.float32(high[w] - 1.0 - first)
+    stride_u, stride_v = np.uint32(strides[u]), np.uint32(strides[v])
+    stride_w, base = np.uint32(strides[w]), np.uint32(first * strides[w])
+    for n in range(_EDGES):
+        m = np.uintp(n)
+        at = min(max(np.float32(np.int32(n)), begin), end)
+        cell_u = min(max(np.float32(math.floor(start_u + at * step_u)), low_u), high_u)
+        cell_v = min(max(np.float32(math.floor(start_v + at * step_v)), low_v), high_v)
+        cells[m] = at
+        cells[m + np.uintp(_EDGES)] = cell_u
+        cells[m + np.uintp(2 * _EDGES)] = cell_v
+        offsets[m] = np.uint32(np.uint32(np.int32(cell_u)) * stride_u)
+        offsets[m + np.uintp(_EDGES)] = np.uint32(np.uint32(np.int32(cell_v)) * stride_v)
     inverse_u = np.float32(1.0) / step_u if step_u != 0.0 else np.float32(0.0)
     inverse_v = np.float32(1.0) / step_v if step_v != 0.0 else np.float32(0.0)
-    begin, end = np.float32(max(enter - first, 0.0)), np.float32(leave - first)
-    first_u, last_u = np.int32(low[u]), np.int32(high[u]) - np.int32(1)
-    first_v, last_v = np.int32(low[v]), np.int32(high[v]) - np.int32(1)
-    stride_w, stride_u = np.uint32(strides[w]), np.uint32(strides[u])
-    stride_v, base = np.uint32(strides[v]), np.uint32(first * strides[w])
-    first_n, last_n = np.int32(low[w] - first), np.int32(high[w] - first) - np.int32(1)
     for n in range(_CHUNK):
-        a = min(max(np.float32(n), begin), end)
-        b = min(max(np.float32(n + 1), begin), end)
-        ua = _cell(start_u + a * step_u, first_u, last_u)
-        ub = _cell(start_u + b * step_u, first_u, last_u)
-        va = _cell(start_v + a * step_v, first_v, last_v)
-        vb = _cell(start_v + b * step_v, first_v, last_v)
-        cu = (np.float32(max(ua, ub)) - start_u) * inverse_u if ua != ub else b
-        cv = (np.float32(max(va, vb)) - start_v) * inverse_v if va != vb else b
-        at = np.uint32(base + np.uint32(min(max(np.int32(n), first_n), last_n)) * stride_w)
-        at_ua = np.uint32(at + np.uint32(ua) * stride_u)
-        at_ub = np.uint32(at + np.uint32(ub) * stride_u)
-        at_va = np.uint32(np.uint32(va) * stride_v)
-        at_vb = np.uint32(np.uint32(vb) * stride_v)
-        at_a, at_b = np.uint32(at_ua + at_va), np.uint32(at_ub + at_vb)
-        at_m = np.uint32(at_ub + at_va) if cu < cv else np.uint32(at_ua + at_vb)
-        m = np.uintp(n)
-        index[m] = at_a
-        index[m + np.uintp(_CHUNK)] = at_m
-        index[m + np.uintp(2 * _CHUNK)] = at_b
+        m, after = np.uintp(n), np.uintp(n) + np.uintp(1)
+        a, b = cells[m], cells[after]
+        ua, ub = cells[m + np.uintp(_EDGES)], cells[after + np.uintp(_EDGES)]
+        va, vb = cells[m + np.uintp(2 * _EDGES)], cells[after + np.uintp(2 * _EDGES)]
+        cu = (max(ua, ub) - start_u) * inverse_u if ua != ub else b
+        cv = (max(va, vb) - start_v) * inverse_v if va != vb else b
+        slice_w = np.uint32(np.int32(min(max(np.float32(np.int32(n)), low_w), high_w)))
+        at_w = np.uint32(base + np.uint32(slice_w * stride_w))
+        at_ua, at_ub = np.uint32(at_w + offsets[m]), np.uint32(at_w + offsets[after])
+        at_va, at_vb = offsets[m + np.uintp(_EDGES)], offsets[after + np.uintp(_EDGES)]
+        index[m] = np.uint32(at_ua + at_va)
+        index[m + np.uintp(_CHUNK)] = (
+            np.uint32(at_ub + at_va) if cu < cv else np.uint32(at_ua + at_vb)
+        )
+        index[m + np.uintp(2 * _CHUNK)] = np.uint32(at_ub + at_vb)
         weight[m] = min(cu, cv) - a
         weight[m + np.uintp(_CHUNK)] = abs(cu - cv)
         weight[m + np.uintp(2 * _CHUNK)] = b - max(cu, cv)
@@ -207,9 +213,10 @@ def siddon_forward(
     image : ndarray of float32, shape (rows, columns)
         Rows `row_start` to `row_stop` are written.
     """
-    low = (0.0, 0.0, 0.0)
-    high = (float(shape[0]), float(shape[1]), float(shape[2]))
-    strides = (shape[1] * shape[2], shape[2], 1)
+    low = np.array((0.0, 0.0, 0.0))
+    high = np.array((float(shape[0]), float(shape[1]), float(shape[2])))
+    strides = np.array((shape[1] * shape[2], shape[2], 1))
+    cells, offsets = np.empty(3 * _EDGES, np.float32), np.empty(2 * _EDGES, np.uint32)
     index = np.empty(3 * _CHUNK, np.uint32)
     weight = np.empty(3 * _CHUNK, np.float32)
     met = np.empty(3 * _CHUNK, volume.dtype)
@@ -224,7 +231,9 @@ def siddon_forward(
                 for ray in range(beam):
                     if walks[ray, 0] >= first + _CHUNK or walks[ray, 1] <= first:
                         continue
-                    _segments(first, ray, axes, walks, low, high, strides, index, weight)
+                    _segments(
+                        first, ray, axes, walks, low, high, strides, cells, offsets, index, weight
+                    )
                     for n in range(3 * _CHUNK):
                         m = np.uintp(n)
                         met[m] = volume[index[m]]
@@ -251,9 +260,10 @@ def siddon_adjoint(
 
     Parameters are those of `siddon_forward`; `volume` is float32 and `image` is read.
     """
-    low = (float(slice_start), 0.0, 0.0)
-    high = (float(slice_stop), float(shape[1]), float(shape[2]))
-    strides = (shape[1] * shape[2], shape[2], 1)
+    low = np.array((float(slice_start), 0.0, 0.0))
+    high = np.array((float(slice_stop), float(shape[1]), float(shape[2])))
+    strides = np.array((shape[1] * shape[2], shape[2], 1))
+    cells, offsets = np.empty(3 * _EDGES, np.float32), np.empty(2 * _EDGES, np.uint32)
     index = np.empty(3 * _CHUNK, np.uint32)
     weight = np.empty(3 * _CHUNK, np.float32)
     axes, walks = np.empty((_BEAM, 3), np.int64), np.empty((_BEAM, 7))
@@ -266,7 +276,9 @@ def siddon_adjoint(
                     value = np.float32(image[row, left + ray] * walks[ray, 6])
                     if walks[ray, 0] >= first + _CHUNK or walks[ray, 1] <= first or value == 0.0:
                         continue
-                    _segments(first, ray, axes, walks, low, high, strides, index, weight)
+                    _segments(
+                        first, ray, axes, walks, low, high, strides, cells, offsets, index, weight
+                    )
                     for n in range(3 * _CHUNK):
                         m = np.uintp(n)
                         volume[index[m]] += value * weight[m]

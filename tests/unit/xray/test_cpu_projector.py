@@ -331,6 +331,12 @@ def test_arrays_that_do_not_fit_are_refused() -> None:
         CpuProjector(threads=0)
 
 
+def test_a_volume_too_large_for_the_ray_kernels_is_refused() -> None:
+    grid = Grid((2048, 2048, 1024), (0.2, 0.2, 0.2), (0.0, 0.0, 0.0))
+    with pytest.raises(InvalidInputError, match="too large"):
+        Operator(XrayView(), grid, "siddon")
+
+
 def test_the_fast_method_serves_the_clinical_views() -> None:
     grid = Grid((400, 512, 512), (0.9, 0.7, 0.7), (0.0, 0.0, 0.0))
     for yaw in range(-180, 180, 15):
