@@ -89,8 +89,14 @@ class DrrRenderer:
 
     def prepare(self, scene: Scene, views: tuple[XrayView, ...]) -> None:
         """Make the volume's copies and compile the kernels, by projecting a few rays."""
+        from napari_cxr3d.xray import projector
+
         settings = _settings(scene)
         base = views[0] if views else XrayView()
+        # Few rays are projected one by one; the copies that whole pictures read come first.
+        turns = [replace(preview_view(base), yaw=yaw) for yaw in _DIRECTIONS]
+        engine = projector("auto", "preview", energy_kev=settings.energy_kev)
+        engine.prepare(self._volume(scene), turns)
         small = replace(preview_view(base), detector_shape=(16, 16), flip_columns=False)
         cancel = CancelToken()
         for yaw in _DIRECTIONS:
