@@ -7,16 +7,19 @@ receives a progress bar or a control character.
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 import typer
 
-from napari_cxr3d.progress import Progress, ProgressCallback
+from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 
-__all__ = ["error", "note", "progress_bar", "result", "result_json", "table"]
+__all__ = ["error", "interruptible", "note", "progress_bar", "result", "result_json", "table"]
 
 
 def result(text: str) -> None:
@@ -47,6 +50,29 @@ def table(rows: Sequence[tuple[str, ...]], *, indent: str = "  ") -> str:
         for row in rows
     )
     return "\n".join(line.rstrip() for line in lines)
+
+
+@contextmanager
+def interruptible() -> Iterator[CancelToken]:
+    """A token that Ctrl-C cancels, besides raising `KeyboardInterrupt`.
+
+    A compiler or a C library that calls back into Python swallows the exception; the work
+    still sees the token at its next step.
+    """
+    token = CancelToken()
+
+    def on_interrupt(number: int, frame: FrameType | None) -> None:
+        token.cancel()
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield token  # only the main thread may set a handler, and only it is interrupted
+        return
+    previous = signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield token
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 @contextmanager

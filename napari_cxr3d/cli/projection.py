@@ -83,13 +83,14 @@ def read_volume(path: Path, reading: ReadingOptions) -> Volume:
     """Read a CT, and tell on stderr which series it is and what was mended."""
     from napari_cxr3d.io import read_ct
 
-    with console.progress_bar("Reading the CT") as progress:
+    with console.interruptible() as cancel, console.progress_bar("Reading the CT") as progress:
         volume = read_ct(
             path,
             series=reading.series,
             allow_gaps=reading.allow_gaps,
             allow_resampling=reading.allow_resampling,
             progress=progress,
+            cancel=cancel,
         )
     for told in volume.source.notes if volume.source else ():
         console.note(told)
@@ -120,8 +121,13 @@ def project(
     }
     if rendering.energy is not None:
         settings["energy_kev"] = rendering.energy
-    with usage_errors(), console.progress_bar("Projecting") as progress:
-        return render_drr(DrrRequest(volume, tuple(views), **settings), progress=progress)
+    with (
+        usage_errors(),
+        console.interruptible() as cancel,
+        console.progress_bar("Projecting") as progress,
+    ):
+        request = DrrRequest(volume, tuple(views), **settings)
+        return render_drr(request, progress=progress, cancel=cancel)
 
 
 def _tell_if_cropped(volume: Volume, view: XrayView) -> None:

@@ -175,7 +175,7 @@ def _header(
         slope=slope,
         intercept=intercept,
         notes=notes,
-        synthetic=any(is_marked(reader.GetMetaData(key)) for key in reader.GetMetaDataKeys()),
+        synthetic=reader.HasMetaDataKey("comment") and is_marked(reader.GetMetaData("comment")),
         load=load,
     )
 
