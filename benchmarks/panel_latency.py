@@ -139,8 +139,9 @@ def main() -> None:
     shape = tuple(int(n) for n in parser.parse_args().shape.split("x"))
     times = measure(synthetic_ct(shape))  # type: ignore[arg-type]
     preview = times["preview"]
-    print(f"CT {' x '.join(map(str, shape))}, 512 x 512 detector, {os.cpu_count()} processors, ")
-    print(f"{platform.processor() or platform.machine()}, napari {napari.__version__}")
+    machine = f"{os.cpu_count()} processors, {platform.processor() or platform.machine()}"
+    print(f"CT {' x '.join(map(str, shape))}, 512 x 512 detector")
+    print(f"{machine}, napari {napari.__version__}")
     print(f"{'what':34s} {'ms':>9s} {'x preview':>10s}")
     for name, seconds in times.items():
         print(f"{name:34s} {1e3 * seconds:9.1f} {seconds / preview:10.2f}")
