@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.."
 
 case "${1:-}" in
     demo) extras=all ;;
-    test) extras=all,lint,test ;;
+    test) extras=all,hub,lint,test ;;
     docs) extras=all,docs ;;
     bench) extras=all,bench ;;
     *) echo "usage: $0 demo|test|docs|bench" >&2; exit 2 ;;

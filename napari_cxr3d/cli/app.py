@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from napari_cxr3d import __version__
-from napari_cxr3d.cli.command import as_command
+from napari_cxr3d.terminal.command import as_command
 from napari_cxr3d.cli.doctor import doctor
 from napari_cxr3d.cli.drr import drr
 from napari_cxr3d.cli.info import info

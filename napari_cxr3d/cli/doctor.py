@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from napari_cxr3d.cli import console
+from napari_cxr3d.terminal import console
 from napari_cxr3d.cli.checks import SECTIONS, Finding, State
-from napari_cxr3d.cli.command import FAILURE
+from napari_cxr3d.terminal.command import FAILURE
 from napari_cxr3d.progress import Progress
 
 __all__ = ["doctor"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from napari_cxr3d.cli.command import usage_errors
+from napari_cxr3d.terminal.command import usage_errors
 
 if TYPE_CHECKING:
     from napari_cxr3d.imaging import XrayView

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from napari_cxr3d.cli import console
-from napari_cxr3d.cli.command import usage_errors
+from napari_cxr3d.terminal import console
+from napari_cxr3d.terminal.command import usage_errors
 
 if TYPE_CHECKING:
     from napari_cxr3d.cli.options import ReadingOptions, RenderingOptions, WritingOptions

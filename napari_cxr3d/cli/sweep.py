@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_cxr3d.cli import console
-from napari_cxr3d.cli.command import usage_errors
+from napari_cxr3d.terminal import console
+from napari_cxr3d.terminal.command import usage_errors
 from napari_cxr3d.cli.options import (
     CtPath,
     ReadingOptions,

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from napari_cxr3d.cli import console
+from napari_cxr3d.terminal import console
 
 
 def test_ctrl_c_cancels_the_token_and_interrupts():

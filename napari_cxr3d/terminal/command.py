@@ -16,7 +16,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from napari_cxr3d.cli import console
+from napari_cxr3d.terminal import console
 from napari_cxr3d.errors import Cancelled, ConsentRequiredError, Cxr3dError, InvalidInputError
 
 __all__ = ["FAILURE", "INTERRUPTED", "as_command", "consent_option", "usage_errors"]

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from napari_cxr3d.cli.command import as_command, usage_errors
+from napari_cxr3d.terminal.command import as_command, usage_errors
 from napari_cxr3d.errors import Cancelled, InvalidInputError, UnreadableFileError
 
 

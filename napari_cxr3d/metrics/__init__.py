@@ -1,0 +1,1 @@
+"""Figures of merit: image quality, and the statistics that go with them."""
