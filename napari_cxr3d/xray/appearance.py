@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
-from napari_cxr3d.xray.multiscale import MultiscaleContrast, expand, reduce
+from napari_cxr3d.xray.multiscale import MultiscaleContrast, wide_blur
 
 __all__ = [
     "Appearance",
@@ -34,7 +34,6 @@ FloatImage = npt.NDArray[np.float32]
 
 _DIRECT_EXPOSURE = 0.25  # line integrals below it, 13 mm of water, count as air
 _HEADROOM = 0.3  # how far outside its window a value still shapes the contrast
-_SCATTER_SIGMA_PIXELS = 4.0  # blur on a pyramid level where it is this wide
 _SAMPLES = 1 << 22  # pixels that the percentiles are taken of, about
 
 
@@ -389,17 +388,5 @@ def _expose(frame: FloatImage, appearance: Appearance, pixel_mm: float, index: i
 
 
 def _veil(primary: FloatImage, scatter: Scatter, pixel_mm: float) -> FloatImage:
-    """Scattered signal: the primary behind the patient, blurred on a coarse level."""
-    from scipy.ndimage import gaussian_filter
-
-    shapes = []
-    sigma = scatter.sigma_mm / pixel_mm
-    veil = primary
-    while sigma > _SCATTER_SIGMA_PIXELS and min(veil.shape) > 8:
-        shapes.append(veil.shape)
-        veil = reduce(veil)
-        sigma /= 2
-    veil = gaussian_filter(veil, sigma, mode="constant")
-    for shape in reversed(shapes):
-        veil = expand(veil, shape)
-    return np.float32(scatter.ratio) * veil
+    """Scattered signal: the primary behind the patient, widely blurred."""
+    return np.float32(scatter.ratio) * wide_blur(primary, scatter.sigma_mm / pixel_mm)

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from napari_cxr3d.errors import InvalidInputError
 
-__all__ = ["MultiscaleContrast", "expand", "reduce"]
+__all__ = ["MultiscaleContrast", "expand", "reduce", "wide_blur"]
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -18,6 +18,7 @@ _COARSEST = 4  # pixels along the shorter side of the pyramid's top
 # a 64th the detail's; in octaves of the picture's shorter side.
 _COARSE_OCTAVE, _FINE_OCTAVE = 3.0, 6.0
 _MIDDLE_GREY = 0.5
+_BLUR_PIXELS = 4.0  # a wide blur is done on the pyramid's level where it is this wide
 _FLOOR = 0.02  # keeps the gain of the faintest coefficients finite
 
 
@@ -120,6 +121,30 @@ def expand(picture: FloatImage, shape: tuple[int, ...]) -> FloatImage:
     """
     rows, cols = shape
     return _double(_double(picture.T, rows).T, cols)
+
+
+def wide_blur(picture: FloatImage, sigma: float) -> FloatImage:
+    """A Gaussian blur with nothing beyond the edge, on a coarser level where it is wide.
+
+    Parameters
+    ----------
+    picture : ndarray of float32, shape (rows, cols)
+        Any picture.
+    sigma : float
+        Standard deviation in pixels.
+    """
+    from scipy.ndimage import gaussian_filter
+
+    shapes = []
+    blurred = picture
+    while sigma > _BLUR_PIXELS and min(blurred.shape) > 8:
+        shapes.append(blurred.shape)
+        blurred = reduce(blurred)
+        sigma /= 2
+    blurred = gaussian_filter(blurred, sigma, mode="constant")
+    for shape in reversed(shapes):
+        blurred = expand(blurred, shape)
+    return blurred
 
 
 def _halve(lines: FloatImage) -> FloatImage:
