@@ -37,7 +37,7 @@ from napari_cxr3d.xray.attenuation import (
 )
 from napari_cxr3d.xray.cpu import CpuProjector
 from napari_cxr3d.xray.cpu.copies import copies_of
-from napari_cxr3d.xray.cpu.workers import Workers, available_threads
+from napari_cxr3d.workers import Workers, available_threads
 from napari_cxr3d.xray.projector import Quality
 
 Image = npt.NDArray[np.float32]

@@ -19,7 +19,7 @@ from napari_cxr3d.xray.cpu import copy_kernels
 from napari_cxr3d.xray.cpu.copies import LEVELS, Channel, copies_of, level_grid, swapped_order
 from napari_cxr3d.xray.cpu.operators import Method, Operator
 from napari_cxr3d.xray.cpu.shear_plan import FEWEST_VOXELS
-from napari_cxr3d.xray.cpu.workers import Workers, available_threads
+from napari_cxr3d.workers import Workers, available_threads
 from napari_cxr3d.xray.projector import FloatImages, Quality
 
 __all__ = ["CpuProjector", "warm_up"]

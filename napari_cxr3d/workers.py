@@ -1,4 +1,4 @@
-"""Threads that run a kernel on the blocks of its output."""
+"""Threads that run a compiled kernel on the blocks of its output."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Workers:
     def __init__(self, threads: int, cancel: CancelToken | None = None) -> None:
         self._threads = threads
         self._cancel = cancel
-        self._pool = ThreadPoolExecutor(threads - 1, "projector") if threads > 1 else None
+        self._pool = ThreadPoolExecutor(threads - 1, "kernel") if threads > 1 else None
 
     def __enter__(self) -> Workers:
         return self

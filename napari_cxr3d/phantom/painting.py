@@ -1,0 +1,452 @@
+"""The kernel that paints a scene into voxels; importing it imports numba.
+
+Every voxel walks through the shapes whose boxes reach its tile, in painting order, and keeps
+its HU, label and findings in registers. The functions are compiled for processors here and
+for CUDA in `napari_cxr3d.phantom.cuda`. No fast-math: the results are those of IEEE 754, so
+that a seed gives the same bytes on every processor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from napari_cxr3d.imaging import Grid
+from napari_cxr3d.phantom.scene import Scene
+from napari_cxr3d.progress import CancelToken
+from napari_cxr3d.workers import Workers, available_threads
+
+__all__ = ["TILE", "Painting", "Tiles", "lattice_noise", "paint", "paint_voxel", "tiles_of"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TILE = 8  # voxels along each edge of a tile
+_TILES_A_BLOCK = 64
+
+
+def _exact(function: F) -> F:
+    """Compile by the rules of IEEE 754, and keep the machine code on disk where possible."""
+    try:
+        return cast(F, numba.njit(cache=True, nogil=True, error_model="numpy")(function))
+    except RuntimeError:  # numba's "no locator available"
+        return cast(F, numba.njit(nogil=True, error_model="numpy")(function))
+
+
+@dataclass(frozen=True)
+class Painting:
+    """A painted scene.
+
+    Attributes
+    ----------
+    hu : ndarray of float32, shape (I, P, L)
+        Hounsfield units, free of noise and blur.
+    labels : ndarray of uint8, shape (I, P, L)
+        Anatomical labels.
+    findings : ndarray of uint32, shape (I, P, L)
+        One bit a kind of finding.
+    """
+
+    hu: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.uint8]
+    findings: npt.NDArray[np.uint32]
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Which shapes reach which tile of a grid.
+
+    Attributes
+    ----------
+    shape : tuple of 3 int
+        Tiles along (I, P, L).
+    first : ndarray of int64, shape (T + 1,)
+        Where each tile's shapes begin in `members`.
+    members : ndarray of int32, shape (K,)
+        Numbers of shapes, in painting order within each tile.
+    """
+
+    shape: tuple[int, int, int]
+    first: npt.NDArray[np.int64]
+    members: npt.NDArray[np.int32]
+
+
+def paint(
+    scene: Scene, grid: Grid, *, threads: int | None = None, cancel: CancelToken | None = None
+) -> Painting:
+    """Paint a scene into the voxels of a grid.
+
+    Parameters
+    ----------
+    scene : Scene
+        What to paint.
+    grid : Grid
+        Where the voxels lie.
+    threads : int, optional
+        Processors to use; the result does not depend on it.
+    cancel : CancelToken, optional
+        Looked at between blocks of tiles.
+
+    Raises
+    ------
+    Cancelled
+        If the token was cancelled.
+    """
+    tiles = tiles_of(scene, grid)
+    painting = Painting(
+        np.empty(grid.shape, np.float32),
+        np.empty(grid.shape, np.uint8),
+        np.empty(grid.shape, np.uint32),
+    )
+    count = len(tiles.first) - 1
+    spacing, origin = np.array(grid.spacing_mm), np.array(grid.origin_lps)
+    whole = np.array([scene.warp_mm, scene.warp_scale_mm, scene.background_hu])
+
+    def block(number: int) -> None:
+        _paint_tiles(
+            number * _TILES_A_BLOCK, min(count, (number + 1) * _TILES_A_BLOCK),
+            np.array(tiles.shape), tiles.first, tiles.members, spacing, origin,
+            scene.reals, scene.whole, scene.profiles, scene.low, scene.high, whole, scene.seed,
+            painting.hu, painting.labels, painting.findings,
+        )  # fmt: skip
+
+    with Workers(threads or available_threads(), cancel) as crew:
+        crew.run(block, -(-count // _TILES_A_BLOCK))
+    return painting
+
+
+def tiles_of(scene: Scene, grid: Grid) -> Tiles:
+    """Sort the scene's shapes into the tiles that they reach."""
+    shape = tuple(-(-n // TILE) for n in grid.shape)
+    margin = scene.warp_mm + 1.5 * max(grid.spacing_mm)
+    corners = np.stack(
+        [grid.lps_to_index(scene.low - margin), grid.lps_to_index(scene.high + margin)]
+    )
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    top = np.array(shape) - 1
+    begin = np.floor(np.clip(low / TILE, -1, top + 1)).astype(np.int64).clip(0, None)
+    end = np.floor(np.clip(high / TILE, -1, top + 1)).astype(np.int64).clip(None, top)
+    first, members = _bin(begin, end, np.array(shape))
+    return Tiles(cast(tuple[int, int, int], shape), first, members)
+
+
+@_exact
+def _bin(
+    begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64], shape: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
+    first = np.zeros(shape[0] * shape[1] * shape[2] + 1, np.int64)
+    for n in range(len(begin)):
+        for i in range(begin[n, 0], end[n, 0] + 1):
+            for p in range(begin[n, 1], end[n, 1] + 1):
+                row = (i * shape[1] + p) * shape[2]
+                for ell in range(begin[n, 2], end[n, 2] + 1):
+                    first[row + ell + 1] += 1
+    for t in range(len(first) - 1):
+        first[t + 1] += first[t]
+    members = np.empty(first[-1], np.int32)
+    filled = first[:-1].copy()
+    for n in range(len(begin)):
+        for i in range(begin[n, 0], end[n, 0] + 1):
+            for p in range(begin[n, 1], end[n, 1] + 1):
+                row = (i * shape[1] + p) * shape[2]
+                for ell in range(begin[n, 2], end[n, 2] + 1):
+                    members[filled[row + ell]] = n
+                    filled[row + ell] += 1
+    return first, members
+
+
+@_exact
+def _paint_tiles(
+    start: int, stop: int, tiles: Any, first: Any, members: Any, spacing: Any, origin: Any,
+    reals: Any, whole: Any, profiles: Any, low: Any, high: Any, settings: Any, seed: int,
+    hu: Any, labels: Any, findings: Any,
+) -> None:  # fmt: skip
+    for tile in range(start, stop):
+        ell0 = tile % tiles[2]
+        p0 = (tile // tiles[2]) % tiles[1]
+        i0 = tile // (tiles[2] * tiles[1])
+        for i in range(i0 * TILE, min((i0 + 1) * TILE, hu.shape[0])):
+            for p in range(p0 * TILE, min((p0 + 1) * TILE, hu.shape[1])):
+                for ell in range(ell0 * TILE, min((ell0 + 1) * TILE, hu.shape[2])):
+                    value, label, bits = paint_voxel(
+                        i, p, ell, first[tile], first[tile + 1], members, spacing, origin,
+                        reals, whole, profiles, low, high, settings, seed,
+                    )  # fmt: skip
+                    hu[i, p, ell] = value
+                    labels[i, p, ell] = label
+                    findings[i, p, ell] = bits
+
+
+@_exact
+def paint_voxel(
+    i: int, p: int, ell: int, begin: int, end: int, members: Any, spacing: Any, origin: Any,
+    reals: Any, whole: Any, profiles: Any, low: Any, high: Any, settings: Any, seed: int,
+) -> tuple[float, int, int]:  # fmt: skip
+    """HU, label and finding bits of one voxel: the shapes of its tile painted in order."""
+    x0 = origin[0] + ell * spacing[2]
+    y0 = origin[1] + p * spacing[1]
+    z0 = origin[2] - i * spacing[0]
+    cell = (spacing[0] + spacing[1] + spacing[2]) / 3.0
+    x1, y1, z1 = x0, y0, z0
+    if settings[0] > 0.0:
+        scale = 1.0 / settings[1]
+        x1 += settings[0] * lattice_noise(x0 * scale, y0 * scale, z0 * scale, seed)
+        y1 += settings[0] * lattice_noise(x0 * scale, y0 * scale, z0 * scale, seed + 101)
+        z1 += settings[0] * lattice_noise(x0 * scale, y0 * scale, z0 * scale, seed + 211)
+    hu = settings[2]
+    label = 0
+    bits = 0
+    for k in range(begin, end):
+        n = members[k]
+        rule_seed = whole[n, 8]
+        if rule_seed < 0:
+            rule_seed = -rule_seed - 1
+            x, y, z = x0, y0, z0
+        else:
+            x, y, z = x1, y1, z1
+        if (whole[n, 4] >> label) & 1 == 0:
+            continue
+        if (
+            x < low[n, 0] - cell or x > high[n, 0] + cell
+            or y < low[n, 1] - cell or y > high[n, 1] + cell
+            or z < low[n, 2] - cell or z > high[n, 2] + cell
+        ):  # fmt: skip
+            continue
+        distance = _distance(x, y, z, n, cell, reals, whole, profiles)
+        beyond = reals[n, 12] * x + reals[n, 13] * y + reals[n, 14] * z - reals[n, 15]
+        if beyond > distance:
+            distance = beyond
+        width = cell
+        if reals[n, 18] > width:
+            width = reals[n, 18]
+        rough = reals[n, 19]
+        if distance > 0.5 * width + rough:
+            continue
+        if rough > 0.0 and distance > -0.5 * width - rough:
+            scale = 1.0 / reals[n, 20]
+            distance += rough * lattice_noise(x * scale, y * scale, z * scale, rule_seed + 7)
+        cover = 0.5 - distance / width
+        if cover <= 0.0:
+            continue
+        if cover > 1.0:
+            cover = 1.0
+        if reals[n, 24] > -1.0:
+            scale = 1.0 / reals[n, 23]
+            drawn = _pattern(x * scale, y * scale, z * scale, rule_seed + 13, whole[n, 6])
+            share = 0.5 + (drawn - reals[n, 24]) / reals[n, 25]
+            if share <= 0.0:
+                continue
+            if share < 1.0:
+                cover *= share
+        value = reals[n, 16]
+        if reals[n, 21] > 0.0:
+            scale = 1.0 / reals[n, 22]
+            value += reals[n, 21] * lattice_noise(x * scale, y * scale, z * scale, rule_seed + 29)
+        weight = cover * reals[n, 17]
+        blend = whole[n, 5]
+        if blend == 0:
+            hu += weight * (value - hu)
+        elif blend == 1:
+            hu += weight * value
+        elif blend == 2:
+            if value > hu:
+                hu += weight * (value - hu)
+        elif value < hu:
+            hu += weight * (value - hu)
+        if cover >= 0.5:
+            if whole[n, 3] >= 0:
+                label = whole[n, 3]
+            if whole[n, 7] >= 0:
+                bits |= 1 << whole[n, 7]
+    return hu, label, bits
+
+
+@_exact
+def _distance(
+    x: float, y: float, z: float, n: int, cell: float, reals: Any, whole: Any, profiles: Any
+) -> float:
+    """Signed distance to a shape in mm, about; negative inside."""
+    shape = whole[n, 0]
+    if shape == 0:
+        return _to_ellipsoid(x, y, z, n, reals)
+    if shape == 1:
+        return _to_cone(x, y, z, n, reals)
+    if shape == 2:
+        return _to_loft(x, y, z, n, cell, reals, whole, profiles)
+    if shape == 3:
+        dx, dy, dz = x - reals[n, 0], y - reals[n, 1], z - reals[n, 2]
+        return abs(math.sqrt(dx * dx + dy * dy + dz * dz) - reals[n, 3]) - reals[n, 4]
+    return reals[n, 0] * x + reals[n, 1] * y + reals[n, 2] * z - reals[n, 3]
+
+
+@_exact
+def _to_ellipsoid(x: float, y: float, z: float, n: int, reals: Any) -> float:
+    """First-order distance: the implicit function over the length of its gradient."""
+    dx, dy, dz = x - reals[n, 0], y - reals[n, 1], z - reals[n, 2]
+    u = reals[n, 3] * dx + reals[n, 4] * dy + reals[n, 5] * dz
+    v = reals[n, 6] * dx + reals[n, 7] * dy + reals[n, 8] * dz
+    w = reals[n, 9] * dx + reals[n, 10] * dy + reals[n, 11] * dz
+    gx = reals[n, 3] * u + reals[n, 6] * v + reals[n, 9] * w
+    gy = reals[n, 4] * u + reals[n, 7] * v + reals[n, 10] * w
+    gz = reals[n, 5] * u + reals[n, 8] * v + reals[n, 11] * w
+    gradient = math.sqrt(gx * gx + gy * gy + gz * gz)
+    radius = math.sqrt(u * u + v * v + w * w)
+    if gradient < 1e-9:
+        return -1e3
+    return radius * (radius - 1.0) / gradient
+
+
+@_exact
+def _to_cone(x: float, y: float, z: float, n: int, reals: Any) -> float:
+    ax, ay, az = reals[n, 0], reals[n, 1], reals[n, 2]
+    bx, by, bz = reals[n, 3] - ax, reals[n, 4] - ay, reals[n, 5] - az
+    dx, dy, dz = x - ax, y - ay, z - az
+    length2 = bx * bx + by * by + bz * bz
+    t = 0.0
+    if length2 > 0.0:
+        t = (dx * bx + dy * by + dz * bz) / length2
+        if t < 0.0:
+            t = 0.0
+        elif t > 1.0:
+            t = 1.0
+    dx -= t * bx
+    dy -= t * by
+    dz -= t * bz
+    radius = reals[n, 6] + t * (reals[n, 7] - reals[n, 6])
+    flatness = reals[n, 11]
+    if flatness <= 1.0:
+        return math.sqrt(dx * dx + dy * dy + dz * dz) - radius
+    across = dx * reals[n, 8] + dy * reals[n, 9] + dz * reals[n, 10]
+    distance2 = dx * dx + dy * dy + dz * dz
+    stretched2 = distance2 + (flatness * flatness - 1.0) * across * across
+    steep2 = distance2 + (flatness * flatness * flatness * flatness - 1.0) * across * across
+    stretched = math.sqrt(stretched2)
+    if stretched < 1e-9:
+        return -radius / flatness
+    return (stretched - radius) * stretched / math.sqrt(steep2)
+
+
+@_exact
+def _to_loft(
+    x: float, y: float, z: float, n: int, cell: float, reals: Any, whole: Any, profiles: Any
+) -> float:
+    """First-order distance, with the slope along z by differences."""
+    here = _section(x, y, z, n, reals, whole, profiles)
+    if here > 1e3:
+        return here
+    step = 0.5 * cell
+    above = _section(x, y, z + step, n, reals, whole, profiles)
+    below = _section(x, y, z - step, n, reals, whole, profiles)
+    right = _section(x + step, y, z, n, reals, whole, profiles)
+    behind = _section(x, y + step, z, n, reals, whole, profiles)
+    gx = (right - here) / step
+    gy = (behind - here) / step
+    gz = 0.0
+    if above < 1e3 and below < 1e3:
+        gz = (above - below) / (2.0 * step)
+    gradient = math.sqrt(gx * gx + gy * gy + gz * gz)
+    if gradient < 1e-6:
+        return -1e3 if here < 1.0 else 1e3
+    return (here - 1.0) / gradient
+
+
+@_exact
+def _section(x: float, y: float, z: float, n: int, reals: Any, whole: Any, profiles: Any) -> float:
+    """1 on the outline of the loft's cross-section, less inside; 1e6 beyond its ends."""
+    at = (z - reals[n, 0]) / reals[n, 1]
+    last = whole[n, 2] - 1
+    if at < 0.0 or at > last:
+        return 1e6
+    k = int(at)
+    if k >= last:
+        k = last - 1
+    t = at - k
+    row = whole[n, 1] + k
+    cx = profiles[row, 1] + t * (profiles[row + 1, 1] - profiles[row, 1])
+    cy = profiles[row, 2] + t * (profiles[row + 1, 2] - profiles[row, 2])
+    column = 3 if x >= cx else 4
+    a = profiles[row, column] + t * (profiles[row + 1, column] - profiles[row, column])
+    column = 5 if y < cy else 6
+    b = profiles[row, column] + t * (profiles[row + 1, column] - profiles[row, column])
+    square = profiles[row, 7] + t * (profiles[row + 1, 7] - profiles[row, 7])
+    u, v = (x - cx) / a, (y - cy) / b
+    u2, v2 = u * u, v * v
+    around = u2 + v2
+    if square <= 0.0:
+        return math.sqrt(around)
+    return math.sqrt((1.0 - square) * around + square * math.sqrt(u2 * u2 + v2 * v2))
+
+
+@_exact
+def _hashed(i: int, j: int, k: int, seed: int) -> int:
+    """32 random bits of a lattice point, by whole-number arithmetic alone."""
+    h = (i * 73856093) ^ (j * 19349663) ^ (k * 83492791) ^ (seed * 40503 + 977)
+    h &= 0xFFFFFFFF
+    h ^= h >> 16
+    h = (h * 0x7FEB352D) & 0xFFFFFFFF
+    h ^= h >> 15
+    h = (h * 0x2C1B3C6D) & 0xFFFFFFFF
+    h ^= h >> 13
+    return h
+
+
+@_exact
+def lattice_noise(x: float, y: float, z: float, seed: int) -> float:
+    """Smooth random field in [-1, 1] of wavelength about 1 (value noise on a lattice).
+
+    Random values at whole numbers, blended by the quintic of Perlin (SIGGRAPH 2002).
+    """
+    i, j, k = math.floor(x), math.floor(y), math.floor(z)
+    fx, fy, fz = x - i, y - j, z - k
+    u = fx * fx * fx * (fx * (fx * 6.0 - 15.0) + 10.0)
+    v = fy * fy * fy * (fy * (fy * 6.0 - 15.0) + 10.0)
+    w = fz * fz * fz * (fz * (fz * 6.0 - 15.0) + 10.0)
+    x00 = _between(_hashed(i, j, k, seed), _hashed(i + 1, j, k, seed), u)
+    x10 = _between(_hashed(i, j + 1, k, seed), _hashed(i + 1, j + 1, k, seed), u)
+    x01 = _between(_hashed(i, j, k + 1, seed), _hashed(i + 1, j, k + 1, seed), u)
+    x11 = _between(_hashed(i, j + 1, k + 1, seed), _hashed(i + 1, j + 1, k + 1, seed), u)
+    y0 = x00 + v * (x10 - x00)
+    y1 = x01 + v * (x11 - x01)
+    return (y0 + w * (y1 - y0)) / 2147483648.0 - 1.0
+
+
+@_exact
+def _between(low: int, high: int, share: float) -> float:
+    return low + share * (high - low)
+
+
+@_exact
+def _pattern(x: float, y: float, z: float, seed: int, kind: int) -> float:
+    if kind == 0:
+        return 0.7 * lattice_noise(x, y, z, seed) + 0.3 * lattice_noise(
+            2.03 * x, 2.03 * y, 2.03 * z, seed + 1
+        )
+    if kind == 1:
+        return 1.0 - 5.0 * abs(lattice_noise(x, y, z, seed))
+    return _cells(x, y, z, seed)
+
+
+@_exact
+def _cells(x: float, y: float, z: float, seed: int) -> float:
+    """1 at randomly strewn points, falling by 2 over the distance of a lattice step.
+
+    The nearest of one point a lattice cell (Worley, SIGGRAPH 1996).
+    """
+    i, j, k = math.floor(x), math.floor(y), math.floor(z)
+    nearest = 16.0
+    for a in range(i - 1, i + 2):
+        for b in range(j - 1, j + 2):
+            for c in range(k - 1, k + 2):
+                h = _hashed(a, b, c, seed)
+                dx = a + (h & 1023) / 1024.0 - x
+                dy = b + ((h >> 10) & 1023) / 1024.0 - y
+                dz = c + ((h >> 20) & 1023) / 1024.0 - z
+                distance2 = dx * dx + dy * dy + dz * dz
+                if distance2 < nearest:
+                    nearest = distance2
+    return 1.0 - 2.0 * math.sqrt(nearest)
