@@ -281,6 +281,10 @@ def _distance(
     if shape == 3:
         dx, dy, dz = x - reals[n, 0], y - reals[n, 1], z - reals[n, 2]
         return abs(math.sqrt(dx * dx + dy * dy + dz * dz) - reals[n, 3]) - reals[n, 4]
+    if shape == 5:
+        return -_to_ellipsoid(x, y, z, n, reals)
+    if shape == 6:
+        return -_to_loft(x, y, z, n, cell, reals, whole, profiles)
     return reals[n, 0] * x + reals[n, 1] * y + reals[n, 2] * z - reals[n, 3]
 
 

@@ -43,6 +43,8 @@ class Shape(IntEnum):
     LOFT = 2
     SHELL = 3
     HALF_SPACE = 4
+    AROUND_ELLIPSOID = 5
+    AROUND_LOFT = 6
 
 
 class Blend(IntEnum):
@@ -355,17 +357,11 @@ class SceneBuilder:
         clip : Clip, optional
             Cuts a part off.
         """
-        rows = np.array(sections, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != 8 or len(rows) < 2:
-            raise InvalidInputError("A loft needs two sections or more of 8 numbers each")
-        steps = np.diff(rows[:, 0])
-        if not (steps > 0).all() or np.ptp(steps) > 1e-6 * steps.mean():
-            raise InvalidInputError("The sections of a loft rise in equal steps")
-        rows[:, 3:7] = np.maximum(rows[:, 3:7], 1e-3)
+        rows, step = _sections(sections)
         x, y = rows[:, 1], rows[:, 2]
         low = np.array([(x - rows[:, 4]).min(), (y - rows[:, 5]).min(), rows[0, 0]])
         high = np.array([(x + rows[:, 3]).max(), (y + rows[:, 6]).max(), rows[-1, 0]])
-        self._add(Shape.LOFT, [rows[0, 0], steps.mean()], rule, clip, low, high, rows=rows)
+        self._add(Shape.LOFT, [rows[0, 0], step], rule, clip, low, high, rows=rows)
 
     def shell(
         self,
@@ -396,6 +392,55 @@ class SceneBuilder:
         reach = radius_mm + thickness_mm
         low, high = _boxed(middle - reach, middle + reach, box)
         self._add(Shape.SHELL, [*middle, radius_mm, thickness_mm / 2], rule, clip, low, high)
+
+    def around_ellipsoid(
+        self,
+        center: Point,
+        semi_axes_mm: Point,
+        rule: Rule,
+        *,
+        box: tuple[Point, Point],
+        axes: npt.ArrayLike | None = None,
+        clip: Clip | None = None,
+    ) -> None:
+        """What lies outside an ellipsoid: fluid or air about a lung that has shrunk.
+
+        Parameters
+        ----------
+        center, semi_axes_mm, rule, axes, clip
+            As for `ellipsoid`.
+        box : pair of sequences of 3 float
+            Lower and upper corner in LPS that is only painted within.
+        """
+        middle = np.asarray(center, np.float64)
+        half = np.asarray(semi_axes_mm, np.float64)
+        turn = np.eye(3) if axes is None else np.asarray(axes, np.float64)
+        if not (half > 0).all():
+            raise InvalidInputError("An ellipsoid needs positive half lengths", why=f"{half}")
+        low, high = _boxed(np.full(3, -_FAR), np.full(3, _FAR), box)
+        to_sphere = turn.T / half[:, None]
+        self._add(Shape.AROUND_ELLIPSOID, [*middle, *to_sphere.ravel()], rule, clip, low, high)
+
+    def around_loft(
+        self,
+        sections: npt.ArrayLike,
+        rule: Rule,
+        *,
+        box: tuple[Point, Point],
+        clip: Clip | None = None,
+    ) -> None:
+        """What lies outside a body through cross-sections: a layer along the pleura.
+
+        Parameters
+        ----------
+        sections, rule, clip
+            As for `loft`; above its last section and below its first all is outside.
+        box : pair of sequences of 3 float
+            Lower and upper corner in LPS that is only painted within.
+        """
+        rows, step = _sections(sections)
+        low, high = _boxed(np.full(3, -_FAR), np.full(3, _FAR), box)
+        self._add(Shape.AROUND_LOFT, [rows[0, 0], step], rule, clip, low, high, rows=rows)
 
     def half_space(self, clip: Clip, rule: Rule, *, box: tuple[Point, Point] | None = None) -> None:
         """All that a clip keeps: fluid below its level, air above it.
@@ -476,6 +521,18 @@ def _unit(direction: Point) -> FloatArray:
         raise InvalidInputError("A direction must not be zero")
     unit: FloatArray = vector / length
     return unit
+
+
+def _sections(sections: npt.ArrayLike) -> tuple[FloatArray, float]:
+    """Checked cross-sections of a loft, and the step between them in mm."""
+    rows = np.array(sections, np.float64)
+    if rows.ndim != 2 or rows.shape[1] != 8 or len(rows) < 2:
+        raise InvalidInputError("A loft needs two sections or more of 8 numbers each")
+    steps = np.diff(rows[:, 0])
+    if not (steps > 0).all() or np.ptp(steps) > 1e-6 * steps.mean():
+        raise InvalidInputError("The sections of a loft rise in equal steps")
+    rows[:, 3:7] = np.maximum(rows[:, 3:7], 1e-3)
+    return rows, float(steps.mean())
 
 
 def _boxed(
