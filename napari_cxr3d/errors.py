@@ -12,6 +12,7 @@ from os import PathLike
 __all__ = [
     "AmbiguousSeriesError",
     "BackendUnavailableError",
+    "BundleError",
     "Cancelled",
     "ConsentRequiredError",
     "Cxr3dError",
@@ -117,6 +118,10 @@ class BackendUnavailableError(Cxr3dError, RuntimeError):
 
 class OutOfMemoryError(Cxr3dError, MemoryError):
     """The work needs more memory than is free."""
+
+
+class BundleError(Cxr3dError):
+    """A model bundle that is damaged, incomplete, altered or not to be trusted."""
 
 
 class ExportError(Cxr3dError):
