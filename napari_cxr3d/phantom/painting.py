@@ -18,16 +18,27 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_cxr3d.imaging import Grid
+from napari_cxr3d.imaging.frames import FloatArray
 from napari_cxr3d.phantom.scene import Scene
 from napari_cxr3d.progress import CancelToken
 from napari_cxr3d.workers import Workers, available_threads
 
-__all__ = ["TILE", "Painting", "Tiles", "lattice_noise", "paint", "paint_voxel", "tiles_of"]
+__all__ = [
+    "TILE",
+    "Painting",
+    "Tiles",
+    "lattice_noise",
+    "paint",
+    "paint_voxel",
+    "tiles_of",
+    "where_painted",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 TILE = 8  # voxels along each edge of a tile
 _TILES_A_BLOCK = 64
+_WARP_STEPS = 40
 
 
 def _exact(function: F) -> F:
@@ -135,6 +146,46 @@ def tiles_of(scene: Scene, grid: Grid) -> Tiles:
     return Tiles(cast(tuple[int, int, int], shape), first, members)
 
 
+def where_painted(scene: Scene, points_lps: npt.ArrayLike) -> FloatArray:
+    """Where points of the scene's shapes come to lie in the painted body.
+
+    A voxel at ``p`` shows what the shapes have at ``p + warp(p)``; this solves for ``p`` by
+    fixed-point iteration, which converges because the warp is gentle.
+
+    Parameters
+    ----------
+    scene : Scene
+        Its warp counts.
+    points_lps : array_like, shape (N, 3)
+        In the frame that the shapes were given in, LPS mm.
+
+    Returns
+    -------
+    ndarray, shape (N, 3)
+        LPS mm, to 0.001 mm.
+    """
+    targets = np.asarray(points_lps, np.float64).reshape(-1, 3)
+    places = targets.copy()
+    if scene.warp_mm > 0:
+        for place, target in zip(places, targets, strict=True):
+            for _ in range(_WARP_STEPS):
+                x, y, z = place
+                bend = np.array(_warp(x, y, z, scene.warp_scale_mm, scene.seed), np.float64)
+                place[:] = target - scene.warp_mm * bend
+    return np.round(places, 3)
+
+
+@_exact
+def _warp(x: float, y: float, z: float, scale_mm: float, seed: int) -> tuple[float, float, float]:
+    """Displacement along x, y, z in units of the warp's amplitude."""
+    x, y, z = x / scale_mm, y / scale_mm, z / scale_mm
+    return (
+        lattice_noise(x, y, z, seed),
+        lattice_noise(x, y, z, seed + 101),
+        lattice_noise(x, y, z, seed + 211),
+    )
+
+
 @_exact
 def _bin(
     begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64], shape: npt.NDArray[np.int64]
@@ -194,10 +245,10 @@ def paint_voxel(
     cell = (spacing[0] + spacing[1] + spacing[2]) / 3.0
     x1, y1, z1 = x0, y0, z0
     if settings[0] > 0.0:
-        scale = 1.0 / settings[1]
-        x1 += settings[0] * lattice_noise(x0 * scale, y0 * scale, z0 * scale, seed)
-        y1 += settings[0] * lattice_noise(x0 * scale, y0 * scale, z0 * scale, seed + 101)
-        z1 += settings[0] * lattice_noise(x0 * scale, y0 * scale, z0 * scale, seed + 211)
+        dx, dy, dz = _warp(x0, y0, z0, settings[1], seed)
+        x1 += settings[0] * dx
+        y1 += settings[0] * dy
+        z1 += settings[0] * dz
     hu = settings[2]
     label = 0
     bits = 0
@@ -269,7 +320,7 @@ def paint_voxel(
 @_exact
 def _distance(
     x: float, y: float, z: float, n: int, cell: float, reals: Any, whole: Any, profiles: Any
-) -> float:
+) -> Any:
     """Signed distance to a shape in mm, about; negative inside."""
     shape = whole[n, 0]
     if shape == 0:
@@ -289,7 +340,7 @@ def _distance(
 
 
 @_exact
-def _to_ellipsoid(x: float, y: float, z: float, n: int, reals: Any) -> float:
+def _to_ellipsoid(x: float, y: float, z: float, n: int, reals: Any) -> Any:
     """First-order distance: the implicit function over the length of its gradient."""
     dx, dy, dz = x - reals[n, 0], y - reals[n, 1], z - reals[n, 2]
     u = reals[n, 3] * dx + reals[n, 4] * dy + reals[n, 5] * dz
@@ -306,7 +357,7 @@ def _to_ellipsoid(x: float, y: float, z: float, n: int, reals: Any) -> float:
 
 
 @_exact
-def _to_cone(x: float, y: float, z: float, n: int, reals: Any) -> float:
+def _to_cone(x: float, y: float, z: float, n: int, reals: Any) -> Any:
     ax, ay, az = reals[n, 0], reals[n, 1], reals[n, 2]
     bx, by, bz = reals[n, 3] - ax, reals[n, 4] - ay, reals[n, 5] - az
     dx, dy, dz = x - ax, y - ay, z - az
@@ -338,7 +389,7 @@ def _to_cone(x: float, y: float, z: float, n: int, reals: Any) -> float:
 @_exact
 def _to_loft(
     x: float, y: float, z: float, n: int, cell: float, reals: Any, whole: Any, profiles: Any
-) -> float:
+) -> Any:
     """First-order distance, with the slope along z by differences."""
     here = _section(x, y, z, n, reals, whole, profiles)
     if here > 1e3:
@@ -360,7 +411,7 @@ def _to_loft(
 
 
 @_exact
-def _section(x: float, y: float, z: float, n: int, reals: Any, whole: Any, profiles: Any) -> float:
+def _section(x: float, y: float, z: float, n: int, reals: Any, whole: Any, profiles: Any) -> Any:
     """1 on the outline of the loft's cross-section, less inside; 1e6 beyond its ends."""
     at = (z - reals[n, 0]) / reals[n, 1]
     last = whole[n, 2] - 1

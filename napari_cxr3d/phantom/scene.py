@@ -33,6 +33,7 @@ KEEP = -1
 Point = Sequence[float] | FloatArray
 
 _FAR = 1e6  # mm, beyond any body
+_DIGITS = 6  # to which numbers are rounded: no machine's sine shows in the voxels
 
 
 class Shape(IntEnum):
@@ -183,7 +184,7 @@ class Scene:
     profiles : ndarray of float64, shape (M, 8)
         Cross-sections of the lofts; see `SceneBuilder.loft`.
     low, high : ndarray of float64, shape (N, 3)
-        Bounding boxes in LPS mm, all random displacements included.
+        Bounding boxes in the frame of the shapes, LPS mm, rough surfaces included.
     warp_mm, warp_scale_mm : float
         Amplitude and wavelength of the smooth random warp that bends the whole body.
     seed : int
@@ -460,16 +461,14 @@ class SceneBuilder:
     def build(self) -> Scene:
         """The scene painted so far."""
         count = len(self._reals)
-        reach = self.warp_mm
-        warped = np.array([w[8] >= 0 for w in self._whole], bool).reshape(count, 1)
-        low = np.array([b[0] for b in self._boxes]).reshape(count, 3) - reach * warped
-        high = np.array([b[1] for b in self._boxes]).reshape(count, 3) + reach * warped
+        low = np.array([b[0] for b in self._boxes], np.float64).reshape(count, 3)
+        high = np.array([b[1] for b in self._boxes], np.float64).reshape(count, 3)
         return Scene(
-            reals=np.array(self._reals, np.float64).reshape(count, N_REALS),
+            reals=np.round(np.array(self._reals, np.float64).reshape(count, N_REALS), _DIGITS),
             whole=np.array(self._whole, np.int64).reshape(count, N_WHOLE),
-            profiles=np.concatenate([np.zeros((1, 8)), *self._profiles]),
-            low=low,
-            high=high,
+            profiles=np.round(np.concatenate([np.zeros((1, 8)), *self._profiles]), _DIGITS),
+            low=np.round(low, _DIGITS),
+            high=np.round(high, _DIGITS),
             warp_mm=self.warp_mm,
             warp_scale_mm=self.warp_scale_mm,
             seed=self.seed,
