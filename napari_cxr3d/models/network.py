@@ -33,7 +33,6 @@ ALLOWED_MONAI = frozenset(
         "DenseNet121",
         "DiffusionModelUNet",
         "DynUNet",
-        "MaskedAutoEncoderViT",
         "MultiScalePatchDiscriminator",
         "PatchDiscriminator",
         "ResNet",

@@ -50,8 +50,10 @@ class HaarCodec(Codec):
             factor=2**levels, in_channels=in_channels, latent_channels=in_channels * 8**levels
         )
         self.levels = levels
-        pair = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / 2**0.5
-        self.register_buffer("_haar", torch.kron(torch.kron(pair, pair), pair), persistent=False)
+        # Band k, voxel j: the signs of a product of three (1, 1) or (1, -1).
+        signs = [[(-1.0) ** (k & j).bit_count() for j in range(8)] for k in range(8)]
+        matrix = torch.tensor(signs) / 8**0.5
+        self.register_buffer("_haar", matrix, persistent=False)
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The coefficients, and zeros: nothing is uncertain."""

@@ -103,7 +103,7 @@ def test_large_weights_are_divided_into_files_of_bounded_size(monkeypatch) -> No
     state = {f"layer{k}.weight": torch.randn(2000) for k in range(5)}
     state["large"] = torch.randn(9000)
     files, _ = weights_module.pack(state, "float32")
-    assert list(files)[0] == "weights-00001-of-00004.safetensors"
+    assert next(iter(files)) == "weights-00001-of-00004.safetensors"
     loaded: dict[str, torch.Tensor] = {}
     for name, content in files.items():
         tensors = weights_module.unpack(content, name, Path("x"))

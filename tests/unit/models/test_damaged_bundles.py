@@ -39,10 +39,10 @@ def test_nothing_there_or_something_else_is_told(tmp_path) -> None:
     with pytest.raises(UnreadableFileError, match="no such file"):
         open_bundle(tmp_path / "absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BundleError, match="holds no bundle.yaml"):
+    with pytest.raises(BundleError, match=r"holds no bundle\.yaml"):
         open_bundle(tmp_path / "empty")
     (tmp_path / "model.pt").write_bytes(b"\x80\x04 a pickle")
-    with pytest.raises(BundleError, match="model.pt: The file is not a whole zip"):
+    with pytest.raises(BundleError, match=r"model\.pt: The file is not a whole zip"):
         open_bundle(tmp_path / "model.pt")
 
 
