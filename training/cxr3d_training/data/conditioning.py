@@ -118,7 +118,9 @@ class Prepared:
         return volume
 
 
-def condition(volume: Volume, settings: Conditioning) -> Prepared:
+def condition(
+    volume: Volume, settings: Conditioning, extra: Mapping[str, Array] | None = None
+) -> Prepared:
     """A CT on the cohort's spacing, in its HU range, with masks of body and lungs.
 
     Parameters
@@ -127,6 +129,8 @@ def condition(volume: Volume, settings: Conditioning) -> Prepared:
         The CT as it was read.
     settings : Conditioning
         What is done to it.
+    extra : mapping of str to ndarray, optional
+        Label maps on the same grid, to be cropped alike; the spacing must stay as it is.
 
     Raises
     ------
@@ -144,6 +148,8 @@ def condition(volume: Volume, settings: Conditioning) -> Prepared:
     grid = volume.grid
     if settings.spacing_mm is not None:
         grid = resampled_grid(grid, settings.spacing_mm)
+    if extra and grid != volume.grid:
+        raise InvalidInputError("Label maps are not resampled", remedy="keep the spacing")
     low, high = settings.hu_range
     values = volume.hu if grid == volume.grid else resample(volume.hu, volume.grid, grid)
     hu = np.clip(np.rint(values), low, high).astype(np.int16)
@@ -162,7 +168,7 @@ def condition(volume: Volume, settings: Conditioning) -> Prepared:
         notes.append("No aerated lung was found.")
     if settings.remove_table:
         hu = np.where(body, hu, np.int16(max(low, _AIR_HU)))
-    arrays: dict[str, Array] = {"hu": hu, "body": body, "lungs": lungs}
+    arrays: dict[str, Array] = {"hu": hu, "body": body, "lungs": lungs, **(extra or {})}
     if settings.crop_margin_mm is not None:
         arrays, grid = _cropped(arrays, grid, settings.crop_margin_mm)
     facts = {

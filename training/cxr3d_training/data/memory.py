@@ -5,13 +5,21 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-__all__ = ["DEFAULT_BUDGET", "Memory"]
+from napari_cxr3d.imaging import Volume
+
+__all__ = ["DEFAULT_BUDGET", "Memory", "size_of"]
 
 T = TypeVar("T")
 
 DEFAULT_BUDGET = 2 << 30
+
+
+def size_of(value: Any) -> int:
+    """Bytes of an array, a prepared case, or a volume."""
+    array = value.hu if isinstance(value, Volume) else value
+    return int(array.nbytes)
 
 
 class Memory(Generic[T]):
@@ -22,18 +30,23 @@ class Memory(Generic[T]):
 
     Parameters
     ----------
-    size : callable
-        Bytes that a value takes.
     budget : int
         Bytes to keep; the value asked for last is kept in any case.
+    size : callable
+        Bytes that a value takes.
     """
 
-    def __init__(self, size: Callable[[T], int], budget: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, budget: int = DEFAULT_BUDGET, size: Callable[[T], int] = size_of) -> None:
         self._size = size
         self._budget = budget
         self._lock = threading.Lock()
         self._making: dict[Hashable, threading.Lock] = {}
         self._kept: OrderedDict[Hashable, T] = OrderedDict()
+
+    def peek(self, key: Hashable) -> T | None:
+        """The value of the key if it is here."""
+        with self._lock:
+            return self._kept.get(key)
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
         """The value of the key, made now if it is not here."""

@@ -91,7 +91,7 @@ def _of_files(path: Path, settings: Conditioning, memory_bytes: int, public: boo
         reasons = "; ".join(sorted({p.reason for p in found.passed})) or "there is no volume"
         raise UnsupportedFileError("There is no CT to train on", why=reasons, path=path)
     identities = PUBLIC if public else user_identities()
-    memory: Memory[Prepared] = Memory(lambda case: case.nbytes, memory_bytes)
+    memory: Memory[Prepared] = Memory(memory_bytes)
     patients = {s.place: identities.patient(s.patient_text()) for s in found.sources}
     sides = assign_sides(patients.values())
     cases = []
@@ -131,7 +131,7 @@ def cohort_of(
         What is done to them; nothing but the masks when None.
     """
     settings = settings or Conditioning(spacing_mm=None, least_length_mm=0.0)
-    memory: Memory[Prepared] = Memory(lambda case: case.nbytes)
+    memory: Memory[Prepared] = Memory()
     who = {name: (patients or {}).get(name, name) for name in volumes}
     on = assign_sides(who.values(), kept=sides, in_order=True)
     cases = []
