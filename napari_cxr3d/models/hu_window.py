@@ -56,6 +56,11 @@ class HuWindow:
             object.__setattr__(self, name, float(value))
 
     @property
+    def limits(self) -> tuple[float, float]:
+        """Low and high HU, as the metrics take a window."""
+        return (self.low, self.high)
+
+    @property
     def width(self) -> float:
         """Width in HU: the data range of PSNR and SSIM."""
         return self.high - self.low
