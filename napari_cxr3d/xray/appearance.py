@@ -169,6 +169,19 @@ class CharacteristicCurve:
             bright **= np.float32(self.gamma)
         return bright
 
+    def invert(self, bright: FloatImage) -> FloatImage:
+        """Values in units of the window that `apply` showed at a brightness from 0 to 1.
+
+        Where `apply` clipped, the ends of the curve, 0.2 outside the window, are returned.
+        """
+        toe, shoulder = (self._sigmoid(np.float32(end)) for end in (-0.2, 1.2))
+        share = np.clip(np.asarray(bright, np.float32), 0.0, 1.0)
+        if self.gamma != 1:
+            share = share ** np.float32(1 / self.gamma)
+        share = toe + share * (shoulder - toe)
+        odds = np.log(share) - np.log1p(-share)
+        return np.asarray(self.center + self.width / 4 * odds, np.float32)
+
     def _sigmoid(self, values: Any) -> Any:
         slope = np.float32(-4.0 / self.width)
         return np.float32(1.0) / (

@@ -93,6 +93,35 @@ class MultiscaleContrast:
             result = detail
         return result
 
+    def invert(self, picture: FloatImage, *, iterations: int = 24) -> FloatImage:
+        """The picture that `apply` would turn into this one, approximately.
+
+        Parameters
+        ----------
+        picture : ndarray of float32, shape (rows, cols)
+            What `apply` returned.
+        iterations : int
+            Corrections by what `apply` still misses; they end when one does not help. With
+            the default the error is below 0.001 of the window's width for a chest.
+
+        Returns
+        -------
+        ndarray of float32, shape (rows, cols)
+        """
+        # Half of the largest gain's step: small coefficients have it, and no more.
+        strongest = self.detail * _FLOOR ** (self.power - 1)
+        step = np.float32(1 / max(1.0, strongest / 2, self.latitude))
+        estimate = np.asarray(picture, np.float32)
+        best, least = estimate, np.inf
+        for _ in range(iterations + 1):
+            missing = picture - self.apply(estimate)
+            error = float(np.abs(missing).mean())
+            if error >= least:
+                break
+            best, least = estimate, error
+            estimate = estimate + step * missing
+        return best
+
     def _gain(self, octave: float) -> np.float32:
         share = np.clip((octave - _COARSE_OCTAVE) / (_FINE_OCTAVE - _COARSE_OCTAVE), 0.0, 1.0)
         return np.float32(self.latitude * (self.detail / self.latitude) ** share)

@@ -1,8 +1,8 @@
 """From line integrals to a radiograph as a hospital's archive holds it.
 
 A `Simulator` is a list of named steps in the order of the beam's way; None switches a step off.
-`simulate` runs them: the exposure (energy, heel, distance, blades, lead, Beer-Lambert,
-scatter, grid, noise, blur, gain calibration), the detector's processing (logarithm,
+`simulate` runs them: the exposure (energy, heel, distance, blades, lead and wires,
+Beer-Lambert, scatter, grid, noise, blur, gain calibration), the detector's processing (logarithm,
 exposure index, multi-scale contrast, characteristic curve), and what is done to the picture
 afterwards (vignette, grey range, shutter, letters, border, bits). `simulator_domains` names
 two looks, ``"drr"`` and ``"realistic"``.
@@ -21,6 +21,7 @@ from napari_cxr3d.imaging import XrayView
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 from napari_cxr3d.xray.appearance import AppearanceWindow
 from napari_cxr3d.xray.simulator_exposure import inverse_square
+from napari_cxr3d.xray.simulator_leads import add_wires
 from napari_cxr3d.xray.simulator_processing import fade_air
 from napari_cxr3d.xray.simulator_system import Simulator
 
@@ -123,8 +124,10 @@ def expose(
     """
     pixel_mm, shape = view.pixel_mm, view.detector_shape
     shade, patient = integrals, integrals
-    if system.collimation is not None or system.marker is not None:
+    if system.collimation is not None or system.marker is not None or system.wires:
         shade = np.array(integrals, np.float32)
+    if system.wires:
+        add_wires(shade, system.wires, pixel_mm)
     if system.collimation is not None:
         shade -= np.log(system.collimation.field(shape, pixel_mm))
     if system.marker is not None:

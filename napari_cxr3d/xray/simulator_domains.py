@@ -20,6 +20,7 @@ from napari_cxr3d.xray.simulator_exposure import (
     Heel,
     ScatterKernel,
 )
+from napari_cxr3d.xray.simulator_leads import draw_wires
 from napari_cxr3d.xray.simulator_marks import BurntText, LeadMarker, Style
 from napari_cxr3d.xray.simulator_processing import (
     Border,
@@ -112,18 +113,18 @@ class _Style:
 _STYLES: Mapping[str, _Style] = MappingProxyType(
     {
         "crisp": _Style(
-            latitude=(2.4, 3.2), low=(1, 5), high=(97, 99.5), edges=(1.5, 4.0), detail=(2.0, 3.0),
-            coarse=(0.55, 0.8), width=(0.8, 1.1), black=(0.02, 0.16), white=(0.8, 0.95),
+            latitude=(2.4, 3.2), low=(1, 5), high=(97, 99.5), edges=(2.0, 4.5), detail=(2.0, 3.0),
+            coarse=(0.55, 0.8), width=(0.8, 1.1), black=(0.02, 0.16), white=(0.83, 0.98),
             gamma=(0.8, 1.1),
         ),
         "plain": _Style(
-            latitude=(2.8, 4.0), low=(1, 6), high=(97, 99.8), edges=(1.5, 3.5), detail=(1.7, 2.8),
-            coarse=(0.55, 0.8), width=(0.9, 1.4), black=(0.1, 0.3), white=(0.7, 0.9),
+            latitude=(2.8, 4.0), low=(1, 6), high=(97, 99.8), edges=(2.0, 4.5), detail=(1.7, 2.8),
+            coarse=(0.55, 0.8), width=(0.9, 1.4), black=(0.1, 0.3), white=(0.74, 0.95),
             gamma=(0.7, 1.0),
         ),
         "flat": _Style(
-            latitude=(2.8, 3.8), low=(1, 6), high=(98, 99.8), edges=(1.5, 3.0), detail=(1.5, 2.4),
-            coarse=(0.55, 0.8), width=(1.0, 1.5), black=(0.2, 0.32), white=(0.52, 0.66),
+            latitude=(2.8, 3.8), low=(1, 6), high=(98, 99.8), edges=(2.0, 4.0), detail=(1.5, 2.4),
+            coarse=(0.55, 0.8), width=(1.0, 1.5), black=(0.2, 0.32), white=(0.55, 0.68),
             gamma=(0.8, 1.0),
         ),
     }
@@ -144,15 +145,18 @@ def _realistic(rng: np.random.Generator) -> Simulator:
         inverse_square=True,
         collimation=_collimation(rng),
         marker=_marker(rng),
+        wires=draw_wires(rng) if rng.random() < (0.7 if bedside else 0.1) else (),
         scatter=ScatterKernel(
             rng.uniform(0.7, 1.2), rng.uniform(14, 26), rng.uniform(55, 90), rng.uniform(0.25, 0.45)
         ),
         grid=_grid(rng, bedside=bedside),
-        noise=Noise(float(np.exp(rng.uniform(np.log(5e4), np.log(6e5)))), rng.uniform(5, 30)),
+        noise=Noise(float(np.exp(rng.uniform(np.log(2e5), np.log(1.2e6)))), rng.uniform(5, 30)),
         blur=DetectorBlur(rng.uniform(0.3, 1.5), rng.uniform(0.6, 1.4)),
         flat_field=FlatField(rng.uniform(0.0, 0.4)),
         exposure_index=_exposure_index(rng, _STYLES[style]),
-        edges=EdgeEnhancement(_between(rng, _STYLES[style].edges), rng.uniform(1.2, 2.5)),
+        edges=EdgeEnhancement(
+            _between(rng, _STYLES[style].edges), rng.uniform(1.2, 2.5), rng.uniform(0.6, 0.9)
+        ),
         contrast=_contrast(rng, _STYLES[style]),
         curve=CharacteristicCurve(rng.uniform(0.45, 0.62), _between(rng, _STYLES[style].width)),
         display=_display(rng, _STYLES[style]),

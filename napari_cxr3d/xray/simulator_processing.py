@@ -91,35 +91,59 @@ class ExposureIndex:
 
 @dataclass(frozen=True)
 class EdgeEnhancement:
-    """Unsharp masking, the last step of most detectors' processing.
+    """Unsharp masking, weaker where little dose arrived.
 
-    ``x + gain * (x - G x)`` with a Gaussian G (Loo et al., Med. Phys. 12, 209-214, 1985).
+    ``x + gain * (1 - falloff * x) * (x - G x)`` with a Gaussian G and x within the window:
+    dense parts, whose noise would be enhanced too, get less (density-dependent enhancement, as
+    Prokop and Schaefer-Prokop, Eur. Radiol. 7 Suppl. 3, S73-S82, 1997, describe it).
 
     Attributes
     ----------
     gain : float
-        Of what is finer than the mask.
+        Of what is finer than the mask, at the window's low end.
     radius_mm : float
         Standard deviation of the Gaussian on the detector in mm.
+    falloff : float
+        Part of the gain that is lost at the window's high end.
     """
 
     gain: float = 1.0
     radius_mm: float = 2.0
+    falloff: float = 0.8
 
     def __post_init__(self) -> None:
-        if not (self.gain >= 0 and self.radius_mm > 0):
+        if not (self.gain >= 0 and self.radius_mm > 0 and 0 <= self.falloff <= 1):
             raise InvalidInputError(
-                "The edge enhancement needs a gain of 0 or more and a positive radius",
-                why=f"they are {self.gain:g} and {self.radius_mm:g} mm",
+                "The edge enhancement needs a gain of 0 or more, a positive radius and a falloff "
+                "from 0 to 1",
+                why=f"they are {self.gain:g}, {self.radius_mm:g} mm and {self.falloff:g}",
             )
 
     def apply(self, values: FloatImage, pixel_mm: float) -> FloatImage:
         """The enhanced picture."""
+        mask = self._mask(values, pixel_mm)
+        return np.asarray(values + self._gain(mask) * (values - mask), np.float32)
+
+    def invert(self, values: FloatImage, pixel_mm: float, *, iterations: int = 24) -> FloatImage:
+        """The picture before; what is coarse needs no correction, what is fine few."""
+        estimate = values
+        for _ in range(iterations):
+            mask = self._mask(estimate, pixel_mm)
+            gain = self._gain(mask)
+            estimate = np.asarray((values + gain * mask) / (1 + gain), np.float32)
+        return estimate
+
+    def _mask(self, values: FloatImage, pixel_mm: float) -> FloatImage:
         from scipy.ndimage import gaussian_filter
 
         sigma = self.radius_mm / pixel_mm
-        mask = gaussian_filter(values, sigma, mode="nearest", truncate=3.0)
-        return np.asarray(values + np.float32(self.gain) * (values - mask), np.float32)
+        return np.asarray(gaussian_filter(values, sigma, mode="nearest", truncate=3.0), np.float32)
+
+    def _gain(self, mask: FloatImage) -> FloatImage:
+        gain = np.clip(mask, 0, 1)
+        gain *= np.float32(-self.gain * self.falloff)
+        gain += np.float32(self.gain)
+        return gain
 
 
 @dataclass(frozen=True)
@@ -155,6 +179,12 @@ class DisplayRange:
         if self.gamma != 1:
             picture = picture ** np.float32(self.gamma)
         return np.asarray(picture * np.float32(self.white - self.black) + np.float32(self.black))
+
+    def invert(self, greys: FloatImage) -> FloatImage:
+        """The processed picture of 0 to 1 behind grey values."""
+        picture = (greys - np.float32(self.black)) * np.float32(1 / (self.white - self.black))
+        picture = np.clip(picture, 0.0, 1.0)
+        return np.asarray(picture ** np.float32(1 / self.gamma), np.float32)
 
 
 def fade_air(picture: FloatImage, integrals: FloatImage, *, level: float = 0.0) -> FloatImage:
@@ -196,11 +226,19 @@ class Vignette:
 
     def apply(self, picture: FloatImage) -> FloatImage:
         """The darkened picture."""
-        y, x = detector_axes((picture.shape[0], picture.shape[1]), 1.0)
-        rows, cols = picture.shape
+        return picture * self._transmission(picture.shape)
+
+    def invert(self, picture: FloatImage) -> FloatImage:
+        """The picture before it was darkened."""
+        transmission = np.maximum(self._transmission(picture.shape), np.float32(0.05))
+        return np.asarray(picture / transmission, np.float32)
+
+    def _transmission(self, shape: tuple[int, ...]) -> FloatImage:
+        rows, cols = shape
+        y, x = detector_axes((rows, cols), 1.0)
         y = y / np.float32(rows / 2) - np.float32(2 * self.row - 1)
         x = x / np.float32(cols / 2) - np.float32(2 * self.column - 1)
-        return np.asarray(picture * (1 - np.float32(self.corner / 2) * (y * y + x * x)))
+        return np.asarray(1 - np.float32(self.corner / 2) * (y * y + x * x), np.float32)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from napari_cxr3d.xray.simulator_exposure import (
     Heel,
     ScatterKernel,
 )
+from napari_cxr3d.xray.simulator_leads import Wire
 from napari_cxr3d.xray.simulator_marks import BurntText, LeadMarker
 from napari_cxr3d.xray.simulator_processing import (
     Border,
@@ -49,6 +50,8 @@ class Simulator:
         The blades.
     marker : LeadMarker or None
         A lead letter on the detector.
+    wires : tuple of Wire
+        Leads and lines that lie on the patient.
     scatter : ScatterKernel or None
         Scattered radiation.
     grid : AntiscatterGrid or None
@@ -89,6 +92,7 @@ class Simulator:
     inverse_square: bool = False
     collimation: Collimation | None = None
     marker: LeadMarker | None = None
+    wires: tuple[Wire, ...] = ()
     scatter: ScatterKernel | None = None
     grid: AntiscatterGrid | None = None
     noise: Noise | None = None
@@ -108,6 +112,7 @@ class Simulator:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "texts", tuple(self.texts))
+        object.__setattr__(self, "wires", tuple(self.wires))
         if self.bits is not None and not 2 <= self.bits <= 16:
             raise InvalidInputError(
                 "The simulator's pictures need 2 to 16 bits", why=f"it has {self.bits}"
@@ -125,7 +130,7 @@ class Simulator:
         InvalidInputError
             If a name is no step that can be switched off.
         """
-        off = {"inverse_square": False, "black_air": False, "texts": ()}
+        off = {"inverse_square": False, "black_air": False, "texts": (), "wires": ()}
         unknown = set(steps) - {*_CLASSES, *off, "shutter", "bits"} | set(steps) & _NEEDED
         if unknown:
             raise InvalidInputError(
@@ -138,6 +143,10 @@ class Simulator:
         """JSON-serialisable form, for provenance; `from_dict` reads it back."""
         record = asdict(self)
         record["texts"] = [asdict(text) for text in self.texts]
+        record["wires"] = [
+            {**asdict(wire), "points": [list(point) for point in wire.points]}
+            for wire in self.wires
+        ]
         if self.grid is not None and not np.isfinite(self.grid.focus_mm):
             record["grid"]["focus_mm"] = None  # JSON has no infinity
         return record
@@ -157,6 +166,7 @@ class Simulator:
                 if settings.get(name) is not None:
                     settings[name] = _step(step, settings[name])
             settings["texts"] = tuple(BurntText(**text) for text in settings.get("texts", ()))
+            settings["wires"] = tuple(Wire(**wire) for wire in settings.get("wires", ()))
             return cls(**settings)
         except TypeError as error:
             raise InvalidInputError("The record is none of a simulator", why=str(error)) from error
