@@ -298,7 +298,7 @@ def paint_voxel(
         if reals[n, 21] > 0.0:
             scale = 1.0 / reals[n, 22]
             value += reals[n, 21] * lattice_noise(x * scale, y * scale, z * scale, rule_seed + 29)
-        weight = cover * reals[n, 17]
+        weight = cover * reals[n, 17] * _share_of_thin(n, width, reals, whole)
         blend = whole[n, 5]
         if blend == 0:
             hu += weight * (value - hu)
@@ -328,14 +328,14 @@ def _distance(
     if shape == 1:
         return _to_cone(x, y, z, n, reals)
     if shape == 2:
-        return _to_loft(x, y, z, n, cell, reals, whole, profiles)
+        return _to_loft(x, y, z, n, reals, whole, profiles)
     if shape == 3:
         dx, dy, dz = x - reals[n, 0], y - reals[n, 1], z - reals[n, 2]
         return abs(math.sqrt(dx * dx + dy * dy + dz * dz) - reals[n, 3]) - reals[n, 4]
     if shape == 5:
         return -_to_ellipsoid(x, y, z, n, reals)
     if shape == 6:
-        return -_to_loft(x, y, z, n, cell, reals, whole, profiles)
+        return -_to_loft(x, y, z, n, reals, whole, profiles)
     return reals[n, 0] * x + reals[n, 1] * y + reals[n, 2] * z - reals[n, 3]
 
 
@@ -387,32 +387,12 @@ def _to_cone(x: float, y: float, z: float, n: int, reals: Any) -> Any:
 
 
 @_exact
-def _to_loft(
-    x: float, y: float, z: float, n: int, cell: float, reals: Any, whole: Any, profiles: Any
-) -> Any:
-    """First-order distance, with the slope along z by differences."""
-    here = _section(x, y, z, n, reals, whole, profiles)
-    if here > 1e3:
-        return here
-    step = 0.5 * cell
-    above = _section(x, y, z + step, n, reals, whole, profiles)
-    below = _section(x, y, z - step, n, reals, whole, profiles)
-    right = _section(x + step, y, z, n, reals, whole, profiles)
-    behind = _section(x, y + step, z, n, reals, whole, profiles)
-    gx = (right - here) / step
-    gy = (behind - here) / step
-    gz = 0.0
-    if above < 1e3 and below < 1e3:
-        gz = (above - below) / (2.0 * step)
-    gradient = math.sqrt(gx * gx + gy * gy + gz * gz)
-    if gradient < 1e-6:
-        return -1e3 if here < 1.0 else 1e3
-    return (here - 1.0) / gradient
+def _to_loft(x: float, y: float, z: float, n: int, reals: Any, whole: Any, profiles: Any) -> Any:
+    """First-order distance: the level of the cross-section over its gradient; 1e6 beyond the ends.
 
-
-@_exact
-def _section(x: float, y: float, z: float, n: int, reals: Any, whole: Any, profiles: Any) -> Any:
-    """1 on the outline of the loft's cross-section, less inside; 1e6 beyond its ends."""
+    The level is ``sqrt((1 - s) (u^2 + v^2) + s sqrt(u^4 + v^4))`` with u and v the distances
+    from the centre in units of the reach and s the squareness: 1 on the outline, less inside.
+    """
     at = (z - reals[n, 0]) / reals[n, 1]
     last = whole[n, 2] - 1
     if at < 0.0 or at > last:
@@ -422,19 +402,61 @@ def _section(x: float, y: float, z: float, n: int, reals: Any, whole: Any, profi
         k = last - 1
     t = at - k
     row = whole[n, 1] + k
-    cx = profiles[row, 1] + t * (profiles[row + 1, 1] - profiles[row, 1])
-    cy = profiles[row, 2] + t * (profiles[row + 1, 2] - profiles[row, 2])
+    dcx = profiles[row + 1, 1] - profiles[row, 1]
+    dcy = profiles[row + 1, 2] - profiles[row, 2]
+    cx = profiles[row, 1] + t * dcx
+    cy = profiles[row, 2] + t * dcy
     column = 3 if x >= cx else 4
-    a = profiles[row, column] + t * (profiles[row + 1, column] - profiles[row, column])
+    da = profiles[row + 1, column] - profiles[row, column]
+    a = profiles[row, column] + t * da
     column = 5 if y < cy else 6
-    b = profiles[row, column] + t * (profiles[row + 1, column] - profiles[row, column])
-    square = profiles[row, 7] + t * (profiles[row + 1, 7] - profiles[row, 7])
+    db = profiles[row + 1, column] - profiles[row, column]
+    b = profiles[row, column] + t * db
+    dsquare = profiles[row + 1, 7] - profiles[row, 7]
+    square = profiles[row, 7] + t * dsquare
     u, v = (x - cx) / a, (y - cy) / b
     u2, v2 = u * u, v * v
     around = u2 + v2
-    if square <= 0.0:
-        return math.sqrt(around)
-    return math.sqrt((1.0 - square) * around + square * math.sqrt(u2 * u2 + v2 * v2))
+    boxed = math.sqrt(u2 * u2 + v2 * v2)
+    level = math.sqrt((1.0 - square) * around + square * boxed)
+    if level < 1e-6:
+        return -1e3
+    tilt = square / boxed
+    along_u = u * (1.0 - square + tilt * u2) / level
+    along_v = v * (1.0 - square + tilt * v2) / level
+    gx, gy = along_u / a, along_v / b
+    gz = -gx * (dcx + u * da) - gy * (dcy + v * db) + 0.5 * (boxed - around) * dsquare / level
+    gz /= reals[n, 1]
+    return (level - 1.0) / math.sqrt(gx * gx + gy * gy + gz * gz)
+
+
+@_exact
+def _share_of_thin(n: int, width: float, reals: Any, whole: Any) -> Any:
+    """What a tube or sheet thinner than its edge leaves of its paint, 0 to 1.
+
+    A soft edge makes what is thin too thick: the paint is thinned so that the integral across
+    a tube of radius r, or a sheet of half thickness r, is that of the true shape.
+    """
+    shape = whole[n, 0]
+    if shape == 1:
+        radius = 0.5 * (reals[n, 6] + reals[n, 7])
+        flatness = reals[n, 11]
+        if flatness <= 1.5:
+            r = radius / width
+            if r >= 1.25:
+                return 1.0
+            if r >= 0.5:
+                return 0.75 + (r - 0.5) / 3.0
+            reach = r + 0.5
+            return 3.0 * r * r / (reach * reach * reach)
+        r = radius / (flatness * width)
+    elif shape == 3:
+        r = reals[n, 4] / width
+    else:
+        return 1.0
+    if r >= 0.5:
+        return 1.0
+    return 2.0 * r / ((r + 0.5) * (r + 0.5))
 
 
 @_exact
