@@ -147,7 +147,7 @@ def _realistic(rng: np.random.Generator) -> Simulator:
         marker=_marker(rng),
         wires=draw_wires(rng) if rng.random() < (0.7 if bedside else 0.1) else (),
         scatter=ScatterKernel(
-            rng.uniform(0.7, 1.2), rng.uniform(14, 26), rng.uniform(55, 90), rng.uniform(0.25, 0.45)
+            rng.uniform(0.6, 1.0), rng.uniform(14, 26), rng.uniform(55, 90), rng.uniform(0.25, 0.45)
         ),
         grid=_grid(rng, bedside=bedside),
         noise=Noise(float(np.exp(rng.uniform(np.log(2e5), np.log(1.2e6)))), rng.uniform(5, 30)),

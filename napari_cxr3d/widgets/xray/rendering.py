@@ -58,18 +58,21 @@ class Look:
     ----------
     kilovolt : float or None
         Tube voltage of a polyenergetic beam.
-    appearance : Appearance or {"integral", "minmax"}
+    appearance : Appearance or {"integral", "minmax", "realistic"}
         The steps from readings to grey values.
     window : AppearanceWindow or None
         What is shown darkest and brightest; chosen from the picture itself if None.
     held : bool
         Whether the window stays when a full picture would choose another.
+    seed : int
+        Which of the realistic looks.
     """
 
     kilovolt: float | None
     appearance: Appearance | AppearanceName
     window: AppearanceWindow | None = None
     held: bool = False
+    seed: int = 0
 
 
 class DrrRenderer:
@@ -134,6 +137,10 @@ class DrrRenderer:
         readings = projection
         if look.kilovolt is not None:
             readings = polyenergetic_integrals(projection[0], projection[1], look.kilovolt)
+        if look.appearance == "realistic":
+            from napari_cxr3d.xray.simulator import simulate
+
+            return simulate(readings, view, "realistic", look.seed)
         return _picture(readings, look, view.pixel_mm)
 
     def render_full(
@@ -180,6 +187,7 @@ class DrrRenderer:
             kilovolt=look.kilovolt,
             appearance=look.appearance,
             window=held if isinstance(look.appearance, Appearance) else None,
+            seed=look.seed,
         )
         result = render_drr(request, progress=progress, cancel=cancel)
         return self._told(result, scene) if settings.hide_table else result
