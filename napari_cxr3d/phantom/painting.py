@@ -36,8 +36,8 @@ __all__ = [
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-TILE = 8  # voxels along each edge of a tile
-_TILES_A_BLOCK = 64
+TILE = 4  # voxels along each edge of a tile
+_TILES_A_BLOCK = 512
 _WARP_STEPS = 40
 
 
@@ -132,9 +132,15 @@ def paint(
 
 
 def tiles_of(scene: Scene, grid: Grid) -> Tiles:
-    """Sort the scene's shapes into the tiles that they reach."""
+    """Sort the scene's shapes into the tiles that they reach.
+
+    A tile is bent by the warp at its centre; how much more or less its corners are bent is
+    bounded by the slope of the warp.
+    """
     shape = tuple(-(-n // TILE) for n in grid.shape)
-    margin = scene.warp_mm + 1.5 * max(grid.spacing_mm)
+    spacing = np.array(grid.spacing_mm)
+    edge = 1.5 * float(spacing.max())  # an edge's partial volume reaches this far
+    margin = scene.warp_mm + edge
     corners = np.stack(
         [grid.lps_to_index(scene.low - margin), grid.lps_to_index(scene.high + margin)]
     )
@@ -142,7 +148,13 @@ def tiles_of(scene: Scene, grid: Grid) -> Tiles:
     top = np.array(shape) - 1
     begin = np.floor(np.clip(low / TILE, -1, top + 1)).astype(np.int64).clip(0, None)
     end = np.floor(np.clip(high / TILE, -1, top + 1)).astype(np.int64).clip(None, top)
-    first, members = _bin(begin, end, np.array(shape))
+    half = 0.5 * TILE * spacing[::-1]  # of a tile along x, y, z
+    steepest = 3.75 / scene.warp_scale_mm * float(half.sum())
+    reach = half + edge + scene.warp_mm * min(2.0, steepest)
+    first, members = _bin(
+        begin, end, np.array(shape), spacing, np.array(grid.origin_lps), reach,
+        scene.low, scene.high, scene.whole, scene.warp_mm, scene.warp_scale_mm, scene.seed,
+    )  # fmt: skip
     return Tiles(cast(tuple[int, int, int], shape), first, members)
 
 
@@ -188,26 +200,49 @@ def _warp(x: float, y: float, z: float, scale_mm: float, seed: int) -> tuple[flo
 
 @_exact
 def _bin(
-    begin: npt.NDArray[np.int64], end: npt.NDArray[np.int64], shape: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    first = np.zeros(shape[0] * shape[1] * shape[2] + 1, np.int64)
-    for n in range(len(begin)):
-        for i in range(begin[n, 0], end[n, 0] + 1):
-            for p in range(begin[n, 1], end[n, 1] + 1):
-                row = (i * shape[1] + p) * shape[2]
-                for ell in range(begin[n, 2], end[n, 2] + 1):
-                    first[row + ell + 1] += 1
-    for t in range(len(first) - 1):
-        first[t + 1] += first[t]
-    members = np.empty(first[-1], np.int32)
-    filled = first[:-1].copy()
-    for n in range(len(begin)):
-        for i in range(begin[n, 0], end[n, 0] + 1):
-            for p in range(begin[n, 1], end[n, 1] + 1):
-                row = (i * shape[1] + p) * shape[2]
-                for ell in range(begin[n, 2], end[n, 2] + 1):
-                    members[filled[row + ell]] = n
-                    filled[row + ell] += 1
+    begin: Any, end: Any, shape: Any, spacing: Any, origin: Any, reach: Any, low: Any, high: Any,
+    whole: Any, warp_mm: float, warp_scale_mm: float, seed: int,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:  # fmt: skip
+    """Two passes over all shapes: count what each tile gets, then note it down."""
+    count = shape[0] * shape[1] * shape[2]
+    still, bent = np.empty((count, 3)), np.empty((count, 3))
+    for tile in range(count):
+        i, p, ell = tile // (shape[1] * shape[2]), tile // shape[2] % shape[1], tile % shape[2]
+        x = origin[0] + ((ell + 0.5) * TILE - 0.5) * spacing[2]
+        y = origin[1] + ((p + 0.5) * TILE - 0.5) * spacing[1]
+        z = origin[2] - ((i + 0.5) * TILE - 0.5) * spacing[0]
+        still[tile, 0], still[tile, 1], still[tile, 2] = x, y, z
+        dx, dy, dz = _warp(x, y, z, warp_scale_mm, seed)
+        bent[tile, 0] = x + warp_mm * dx
+        bent[tile, 1] = y + warp_mm * dy
+        bent[tile, 2] = z + warp_mm * dz
+    first = np.zeros(count + 1, np.int64)
+    members = np.empty(0, np.int32)
+    for writing in (False, True):
+        filled = first[:-1].copy()
+        if writing:
+            members = np.empty(first[-1], np.int32)
+        for n in range(len(begin)):
+            centers = bent if whole[n, 8] >= 0 else still
+            for i in range(begin[n, 0], end[n, 0] + 1):
+                for p in range(begin[n, 1], end[n, 1] + 1):
+                    for ell in range(begin[n, 2], end[n, 2] + 1):
+                        tile = (i * shape[1] + p) * shape[2] + ell
+                        apart = False
+                        for axis in range(3):
+                            at = centers[tile, axis]
+                            if at + reach[axis] < low[n, axis] or at - reach[axis] > high[n, axis]:
+                                apart = True
+                        if apart:
+                            continue
+                        if writing:
+                            members[filled[tile]] = n
+                            filled[tile] += 1
+                        else:
+                            first[tile + 1] += 1
+        if not writing:
+            for tile in range(count):
+                first[tile + 1] += first[tile]
     return first, members
 
 
@@ -425,8 +460,11 @@ def _to_loft(x: float, y: float, z: float, n: int, reals: Any, whole: Any, profi
     along_u = u * (1.0 - square + tilt * u2) / level
     along_v = v * (1.0 - square + tilt * v2) / level
     gx, gy = along_u / a, along_v / b
-    gz = -gx * (dcx + u * da) - gy * (dcy + v * db) + 0.5 * (boxed - around) * dsquare / level
-    gz /= reals[n, 1]
+    # The slope is that of the outline, where u and v are a level's share of what they are here:
+    # beside a pointed end the surface is far, however steep the level is there.
+    du, dv = u / level, v / level
+    gz = -gx * (dcx + du * da) - gy * (dcy + dv * db)
+    gz = (gz + 0.5 * (boxed - around) * dsquare / (level * level)) / reals[n, 1]
     return (level - 1.0) / math.sqrt(gx * gx + gy * gy + gz * gz)
 
 
@@ -499,23 +537,29 @@ def _between(low: int, high: int, share: float) -> float:
 
 @_exact
 def _pattern(x: float, y: float, z: float, seed: int, kind: int) -> float:
-    if kind == 0:
-        return 0.7 * lattice_noise(x, y, z, seed) + 0.3 * lattice_noise(
-            2.03 * x, 2.03 * y, 2.03 * z, seed + 1
-        )
+    if kind >= 2:
+        return _cells(x, y, z, seed, kind)
+    # The lattices are turned, twice for the second, so that none shows along the axes.
+    u, v, w = 0.8 * y + 0.6 * z, 0.36 * y - 0.8 * x - 0.48 * z, 0.64 * z - 0.6 * x - 0.48 * y
     if kind == 1:
-        return 1.0 - 5.0 * abs(lattice_noise(x, y, z, seed))
-    return _cells(x, y, z, seed)
+        return 1.0 - 5.0 * abs(lattice_noise(u, v, w, seed))
+    a, b, c = 0.8 * v + 0.6 * w, 0.36 * v - 0.8 * u - 0.48 * w, 0.64 * w - 0.6 * u - 0.48 * v
+    return (
+        0.5 * lattice_noise(u, v, w, seed)
+        + 0.35 * lattice_noise(1.31 * a, 1.31 * b, 1.31 * c, seed + 1)
+        + 0.25 * lattice_noise(2.63 * u, 2.63 * v, 2.63 * w, seed + 2)
+    )
 
 
 @_exact
-def _cells(x: float, y: float, z: float, seed: int) -> float:
-    """1 at randomly strewn points, falling by 2 over the distance of a lattice step.
+def _cells(x: float, y: float, z: float, seed: int, kind: int) -> float:
+    """Of one point strewn in each lattice cell (Worley, SIGGRAPH 1996), the nearest two.
 
-    The nearest of one point a lattice cell (Worley, SIGGRAPH 1996).
+    Cells: 1 at the points, falling by 2 over the distance of a lattice step. Septa: 1 midway
+    between two points, falling by 4 over a lattice step by which one is nearer than the other.
     """
     i, j, k = math.floor(x), math.floor(y), math.floor(z)
-    nearest = 16.0
+    nearest, second = 16.0, 16.0
     for a in range(i - 1, i + 2):
         for b in range(j - 1, j + 2):
             for c in range(k - 1, k + 2):
@@ -525,5 +569,10 @@ def _cells(x: float, y: float, z: float, seed: int) -> float:
                 dz = c + ((h >> 20) & 1023) / 1024.0 - z
                 distance2 = dx * dx + dy * dy + dz * dz
                 if distance2 < nearest:
+                    second = nearest
                     nearest = distance2
+                elif distance2 < second:
+                    second = distance2
+    if kind == 3:
+        return 1.0 - 4.0 * (math.sqrt(second) - math.sqrt(nearest))
     return 1.0 - 2.0 * math.sqrt(nearest)

@@ -24,6 +24,7 @@ __all__ = ["Scanner", "scan"]
 
 _WATER_PER_MM = 0.0193  # 70 keV, NIST XCOM
 _REFERENCE_MM = 220.0  # water that gives the stated noise: the thorax at the heart
+_STREAKS_FROM_MM = 270.0  # of water: shoulders, and heavy patients
 _DIGITS = 6  # filter taps are rounded, so that no machine's exp shows in the voxels
 _STREAK_REACH = 8  # voxels to each side over which a streak is smeared
 
@@ -171,7 +172,7 @@ def _noise_of_slices(
     water = np.sqrt(4 * area / math.pi)
     growth = np.exp(0.5 * _WATER_PER_MM * (water - _REFERENCE_MM))
     sigma = np.round(scanner.noise_hu * growth.clip(0.2, 3.0), 2)
-    streaks = np.round(scanner.streaks * ((water - _REFERENCE_MM) / 120.0).clip(0.0, 1.0), 3)
+    streaks = np.round(scanner.streaks * ((water - _STREAKS_FROM_MM) / 100.0).clip(0.0, 1.0), 3)
     return sigma, streaks
 
 

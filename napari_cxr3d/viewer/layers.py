@@ -44,6 +44,7 @@ __all__ = [
     "configure_layer",
     "is_synthetic",
     "kind_of_layer",
+    "labels_layer_data",
     "radiograph_layer_data",
     "radiograph_of_layer",
     "radiograph_refusal",
@@ -60,7 +61,7 @@ OBJECT_KEY = "napari_cxr3d_object"
 SCHEMA_VERSION = 1
 DEFAULT_WINDOW = WINDOWS["Mediastinum"]
 
-LayerKind = Literal["ct", "cxr", "drr"]
+LayerKind = Literal["ct", "cxr", "drr", "labels"]
 LayerData = tuple[npt.NDArray[Any], dict[str, Any], str]
 
 _PERCENTILES = (0.5, 99.5)  # where the file asks for no window: cut burned-in marks and edges
@@ -72,7 +73,7 @@ class LayerRecord:
 
     Attributes
     ----------
-    kind : {"ct", "cxr", "drr"}
+    kind : {"ct", "cxr", "drr", "labels"}
         What the layer shows.
     source : mapping
         `SourceInfo.to_metadata` of the file it came from.
@@ -160,6 +161,36 @@ def _volume_name(volume: Volume) -> str:
     description = volume.source.description if volume.source is not None else ""
     head = "SYNTHETIC CT" if volume.synthetic else "CT"
     return f"{head} · {description}" if description else head
+
+
+def labels_layer_data(
+    labels: npt.NDArray[Any], volume: Volume, *, name: str, visible: bool = True
+) -> LayerData:
+    """Labels that belong to a CT as a napari LayerData tuple ``(labels, settings, "labels")``.
+
+    Parameters
+    ----------
+    labels : ndarray of integers, shape (I, P, L)
+        On the CT's grid; 0 is nothing.
+    volume : Volume
+        The CT.
+    name : str
+        Layer name.
+    visible : bool
+        Whether it is shown at first.
+    """
+    record = LayerRecord(kind="labels", synthetic=volume.synthetic)
+    settings = {
+        "name": name,
+        "scale": volume.spacing_mm,
+        "translate": tuple(lps_to_world(volume.origin_lps).tolist()),
+        "units": ("mm", "mm", "mm"),
+        "axis_labels": AXIS_LABELS,
+        "opacity": 0.4,
+        "visible": visible,
+        "metadata": {METADATA_KEY: record.to_dict()},
+    }
+    return labels, settings, "labels"
 
 
 def radiograph_layer_data(
@@ -276,11 +307,12 @@ def show_alone(viewer: ViewerModel, layer: Layer) -> None:
         The CT or radiograph that stays.
     """
     kind = kind_of_layer(layer)
-    shares_space = (None, "ct") if kind == "ct" else (None,)
+    in_the_patient = ("ct", "labels")
+    shares_space = (None, *in_the_patient) if kind in in_the_patient else (None,)
     for other in viewer.layers:
         if other.name != layer.name and kind_of_layer(other) not in shares_space:
             other.visible = False
-    if kind != "ct":
+    if kind not in in_the_patient:
         viewer.dims.ndisplay = 2
         viewer.dims.order = tuple(range(viewer.dims.ndim))
         viewer.reset_view()
@@ -297,7 +329,7 @@ def configure_layer(layer: Layer) -> None:
         low, high = layer.contrast_limits
         layer.contrast_limits_range = (min(HU_MIN, low), max(HU_MAX, high))
         layer.locked = not is_synthetic(layer)
-    elif kind is not None:
+    elif kind in ("cxr", "drr"):
         low, high = layer.contrast_limits
         data = layer.data
         layer.contrast_limits_range = (min(float(data.min()), low), max(float(data.max()), high))

@@ -174,6 +174,19 @@ def test_the_phantom_sample_needs_no_network(viewer):
     assert layer.name.startswith("SYNTHETIC")
 
 
+def test_the_synthetic_patient_opens_with_its_findings_marked(viewer):
+    ct, anatomy, findings = viewer.open_sample(PLUGIN, "thorax_phantom")
+    assert all(layer.name.startswith("SYNTHETIC") for layer in (ct, anatomy, findings))
+    assert volume_of_layer(ct).synthetic
+    assert not anatomy.visible and findings.visible
+    for labels in (anatomy, findings):
+        assert labels.data.shape == ct.data.shape
+        assert labels.translate == pytest.approx(ct.translate)
+        assert tuple(labels.scale) == tuple(ct.scale)
+    clots = ct.data[findings.data == 1]
+    assert 20 < np.median(clots) < 120  # clots, not the contrast around them
+
+
 def test_a_dicom_ct_opens_in_the_window_its_file_asks_for(ct):
     source = replace(ct.source, display_range=(-160.0, 240.0))
     assert opening_window(replace(ct, source=source)) == Window(level=40, width=400)

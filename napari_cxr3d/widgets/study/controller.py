@@ -122,7 +122,7 @@ class StudyController:
         self._read(partial(read_image, path))
 
     def open_sample(self, key: str) -> None:
-        """Open one of the samples: ``"chest_ct"`` or ``"ellipsoid_thorax"``."""
+        """Open a sample: ``"chest_ct"``, ``"thorax_phantom"`` or ``"ellipsoid_thorax"``."""
         from napari_cxr3d import sample_data
 
         self._panel.show_series(())
@@ -131,6 +131,8 @@ class StudyController:
                 lambda **settings: (sample_data.read_chest_ct(**settings),),
                 name=sample_data.CHEST_CT_NAME,
             )
+        elif key == "thorax_phantom":
+            self._read(lambda **settings: (sample_data.make_sample_patient(**settings).volume,))
         else:
             self._read(lambda **_: (sample_data.read_ellipsoid_thorax(),))
 

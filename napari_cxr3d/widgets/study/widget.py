@@ -54,7 +54,7 @@ class StudyPanel(ScrollPanel):
     folder_chosen, file_chosen
         With the path that the user picked.
     sample_requested
-        With ``"chest_ct"`` or ``"ellipsoid_thorax"``.
+        With ``"chest_ct"``, ``"thorax_phantom"`` or ``"ellipsoid_thorax"``.
     series_requested
         With the `SeriesEntry` to open.
     window_requested
@@ -107,6 +107,7 @@ class StudyPanel(ScrollPanel):
         menu = QMenu(samples)
         for title, key in (
             ("Chest CT (LIDC-IDRI-0001)", "chest_ct"),
+            ("Patient with pulmonary embolism (SYNTHETIC)", "thorax_phantom"),
             ("Ellipsoid thorax (SYNTHETIC)", "ellipsoid_thorax"),
         ):
             action = menu.addAction(title)
