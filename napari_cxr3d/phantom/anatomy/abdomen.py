@@ -72,8 +72,8 @@ def abdominal_organs(bench: Bench, domes: dict[str, Dome]) -> dict[str, Ellipsoi
     lower = 1.0 - bench.person.hernia
     return {
         "liver": Ellipsoidal(below(right, -68, 0, 62 + 0.3 * wobble[0]), np.array([82, 92, 64.0]) * s),
-        "left liver": Ellipsoidal(below(right, 0, -52, 52), np.array([72, 34, 36.0]) * s),
-        "stomach": Ellipsoidal(below(left, 66, 6, 50 * lower + 8 + wobble[1]), np.array([40, 44, 46.0]) * s),
+        "left liver": Ellipsoidal(below(right, 0, -52, 52), np.array([78, 38, 38.0]) * s),
+        "stomach": Ellipsoidal(below(left, 62, 8, 48 * lower + 6 + wobble[1]), np.array([46, 48, 46.0]) * s),
         "spleen": Ellipsoidal(
             below(left, 104, 46, 62 + wobble[2]), np.array([24, 46, 48.0]) * s,
             _turned(0.5),
@@ -91,7 +91,7 @@ def _turned(angle: float) -> np.ndarray:
 def paint_abdomen(bench: Bench, organs: dict[str, Ellipsoidal]) -> None:
     """Paint the organs into the abdominal fat, the deepest first."""
     builder = bench.builder
-    belly = label_mask([Label.ABDOMINAL_FAT])
+    belly = label_mask([Label.ABDOMINAL_FAT, Label.MEDIASTINUM])
     rng = bench.rng(61)
     _spine_muscles(bench, belly)
     for name in ("right kidney", "left kidney"):
@@ -111,8 +111,9 @@ def _liver(bench, organs, belly):  # type: ignore[no-untyped-def]
         over=belly | label_mask([Label.KIDNEY]), mottle_hu=7.0, mottle_mm=6.0, rough_mm=2.0, rough_scale_mm=35.0,
     )  # fmt: skip
     liver, left = organs["liver"], organs["left liver"]
-    belly_side = Clip.through(liver.center + (0.0, 30.0, -34.0), (0.15, 0.55, -0.82))
-    builder.ellipsoid(liver.center, liver.semi_axes, tissue, clip=belly_side)
+    below = Clip.through(liver.center + (0.0, 30.0, -40.0), (0.25, 0.45, -0.86))
+    builder.loft(bench.figure.dome("right", _DOME_MM + 2.0).rows, tissue, clip=below)
+    builder.ellipsoid(liver.center, liver.semi_axes, tissue, clip=below)
     builder.ellipsoid(left.center, left.semi_axes, tissue,
                       clip=Clip.through(left.center + (0, 0, -12.0), (0.2, 0.3, -0.93)))  # fmt: skip
     gain = 35.0 if bench.person.phase == "venous" else -8.0

@@ -11,7 +11,7 @@ from napari_cxr3d.imaging.frames import FloatArray
 from napari_cxr3d.phantom.anatomy.figure import Figure
 from napari_cxr3d.phantom.anatomy.person import Person, child_rng
 from napari_cxr3d.phantom.labels import LUNG, Label, label_mask
-from napari_cxr3d.phantom.scene import Rule, SceneBuilder
+from napari_cxr3d.phantom.scene import EVERYTHING, Rule, SceneBuilder
 from napari_cxr3d.phantom.tissues import Bolus, Tissue, hu_of
 
 __all__ = ["AERATED", "Bench", "curve"]
@@ -57,8 +57,11 @@ class Bench:
         return hu_of(tissue, self.person.phase)
 
     def rule(self, label: Label | int, tissue: Tissue | float, **options: Any) -> Rule:
-        """A painting rule; its random fields are seeded by label and person."""
+        """A painting rule, which may cover its own label; seeded by label and person."""
         hu = self.hu(tissue) if isinstance(tissue, Tissue) else float(tissue)
+        options["over"] = int(options.get("over", EVERYTHING)) | label_mask(
+            [label] if label >= 0 else []
+        )
         options.setdefault("seed", (self.person.seed * 131 + int(label) * 17 + 5) % (1 << 30))
         return Rule(int(label), hu, **options)
 

@@ -16,11 +16,11 @@ __all__ = ["Shoulder", "paint_ribs", "paint_sternum", "rib_lines", "shoulder_of"
 
 # Front end of each bony rib of the reference man: |x|, y, z; its half height in mm.
 _RIB_END = np.array([
-    (34.0, -46.0, 92.0), (54.0, -70.0, 62.0), (68.0, -82.0, 34.0), (80.0, -86.0, 6.0),
-    (90.0, -88.0, -22.0), (99.0, -86.0, -50.0), (107.0, -80.0, -78.0), (116.0, -68.0, -104.0),
-    (123.0, -52.0, -127.0), (127.0, -36.0, -146.0), (126.0, 8.0, -160.0), (96.0, 52.0, -172.0),
+    (36.0, -46.0, 86.0), (56.0, -68.0, 50.0), (72.0, -78.0, 15.0), (84.0, -84.0, -20.0),
+    (93.0, -87.0, -54.0), (101.0, -85.0, -86.0), (109.0, -80.0, -114.0), (117.0, -70.0, -138.0),
+    (124.0, -54.0, -158.0), (128.0, -36.0, -174.0), (126.0, 8.0, -182.0), (96.0, 52.0, -184.0),
 ])  # fmt: skip
-_RIB_HALF_HEIGHT = (7.5, 6.8, 6.2, 6.4, 6.8, 7.0, 7.2, 7.0, 6.6, 6.2, 5.6, 5.0)
+_RIB_HALF_HEIGHT = (7.2, 6.2, 5.8, 6.0, 6.3, 6.5, 6.6, 6.5, 6.2, 5.8, 5.2, 4.6)
 
 # Where the cartilages of ribs 1 to 7 reach the sternum: |x|, y, z.
 _STERNAL_END = np.array([
@@ -63,14 +63,10 @@ def _rib(cage: Sections, n: int, sign: float, above: FloatArray, body: FloatArra
         start, stop = start % (2 * np.pi), stop % (2 * np.pi)
     t = np.linspace(0.0, 1.0, 30)[4:]
     angle = start + t * (stop - start)
-    # Along the back a rib falls slowly, round the side fast, to the front slowly again.
-    fall = t + 0.05 * np.sin(2 * np.pi * t)
+    # A rib falls fastest round the side, and least in front.
+    fall = t + 0.06 * np.sin(np.pi * t) - 0.05 * np.sin(2 * np.pi * t)
     z = tubercle[2] + fall * (end[2] - tubercle[2])
     path = cage.outline(z, angle, offset)
-    blend = np.clip((t - 0.72) / 0.28, 0, 1)[:, None] ** 2
-    path = path + blend * (end - path[-1])
-    if n == 11:
-        path = path[: len(path)]
     return curve(np.concatenate([[head], [tubercle], path]), 34)
 
 
@@ -84,8 +80,8 @@ def _angle(point: FloatArray, row: FloatArray) -> float:
 def paint_ribs(bench: Bench, lines: dict[str, FloatArray]) -> None:
     """Paint bony ribs with marrow, and costal cartilages."""
     builder, figure = bench.builder, bench.figure
-    marrow = 0.75 * trabecular_hu(bench.person.age, bench.person.sex) + 30
-    cortex = bench.rule(Label.RIB, 760.0)
+    marrow = 0.8 * trabecular_hu(bench.person.age, bench.person.sex) + 60
+    cortex = bench.rule(Label.RIB, 900.0)
     inner = bench.rule(Label.RIB, marrow, over=label_mask([Label.RIB]))
     spots = 0.0 if bench.person.age < 35 else min((bench.person.age - 35) / 45.0, 1.0)
     soft = bench.rule(Label.COSTAL_CARTILAGE, Tissue.CARTILAGE, mottle_hu=15.0)
@@ -97,14 +93,14 @@ def paint_ribs(bench: Bench, lines: dict[str, FloatArray]) -> None:
         n = int(name.split()[1]) - 1
         half = figure.size(_RIB_HALF_HEIGHT[n])
         outward = _outward(line)
-        thin = 1.9 if n else 2.4
+        thin = 1.55 if n else 2.2
         flat = outward if n else np.tile([0.0, 0.25, 0.97], (len(line), 1))
         taper = np.interp(
             np.linspace(0, 1, len(line)), [0, 0.08, 0.3, 0.8, 1], [0.75, 0.8, 1, 1, 1.08]
         )
         builder.tube(line, half * taper, cortex, flat=flat, flatness=thin)
         core = line[1:]
-        builder.tube(core, half * taper[1:] - 1.5, inner, flat=flat[1:], flatness=thin * 1.2)
+        builder.tube(core, half * taper[1:] - 1.4, inner, flat=flat[1:], flatness=thin * 1.2)
     for side, sign in (("left", 1.0), ("right", -1.0)):
         for n in range(10):
             line = lines[f"{side} {n + 1}"]
@@ -121,18 +117,24 @@ def paint_ribs(bench: Bench, lines: dict[str, FloatArray]) -> None:
 def _cartilage(
     bench: Bench, lines: dict[str, FloatArray], side: str, sign: float, n: int
 ) -> FloatArray:
+    """From the rib's end along the cage to the sternum, or to the cartilage above."""
+    size = bench.figure.size
     start = lines[f"{side} {n + 1}"][-1]
     if n < 7:
         goal = bench.figure.at(_STERNAL_END[n] * (sign, 1, 1))
-        dip = 0.0 if n < 4 else (0.25, 0.4, 0.5)[n - 4]
-        middle = start + 0.5 * (goal - start)
-        middle[2] -= dip * abs(goal[2] - start[2])
-        middle[1] -= bench.figure.size(4.0)
-        return curve(np.stack([start, middle, goal]), 9)
-    upper = _cartilage(bench, lines, side, sign, n - 1)
-    goal = upper[4 if n == 7 else 3] - (0, 0, bench.figure.size(8.0))
-    middle = start + 0.5 * (goal - start) + (0, -bench.figure.size(5.0), -bench.figure.size(6.0))
-    return curve(np.stack([start, middle, goal]), 8)
+        dip = 0.0 if n < 4 else (0.12, 0.2, 0.25)[n - 4]
+    else:
+        upper = _cartilage(bench, lines, side, sign, n - 1)
+        goal = upper[5 if n == 7 else 4] - (0, 0, size(7.0))
+        dip = 0.1
+    middle = start + 0.5 * (goal - start)
+    middle[2] -= dip * abs(goal[2] - start[2])
+    cage = bench.figure.cage(side)
+    row = cage.at(middle[2])[0]
+    level = np.array([_angle(middle, row)])
+    wall = cage.outline(middle[2:3], level, size(6.0))[0]
+    middle[1] = min(middle[1], wall[1])
+    return curve(np.stack([start, middle, goal]), 11)
 
 
 def _outward(line: FloatArray) -> FloatArray:
@@ -218,9 +220,9 @@ def shoulder_of(bench: Bench, side: str) -> Shoulder:
             at(104, -18, 142),
             at(122, 2, 152),
         ]
-        glenoid, acromion = at(134, 18, 128), at(140, 12, 160)
+        glenoid, acromion = at(134, 20, 118), at(142, 12, 148)
         upper, lower, root = at(84, 76, 104), at(128, 86, -14), at(92, 88, 84)
-        coracoid, head, elbow = at(122, -18, 132), at(152, 12, 146), at(172, -4, 320)
+        coracoid, head, elbow = at(120, -12, 124), at(152, 14, 136), at(172, -4, 320)
     else:
         ends = [
             at(12, -60, 100),

@@ -32,22 +32,22 @@ _SPINE_Y: Final = (10.0, 14.0, 22.0, 31.0, 40.0, 46.0, 50.0, 52.0, 52.5, 51.0, 4
 # Inner surface of the reference man's right half cage (mirrored for the left):
 # z, lateral |x|, y of the front, y of the back, squareness.
 _CAGE: Final = np.array([
-    (-200.0, 122.0, -88.0, 66.0, 0.30),
-    (-160.0, 129.0, -93.0, 72.0, 0.32),
-    (-120.0, 134.5, -97.0, 79.0, 0.34),
-    (-80.0, 137.0, -98.0, 84.0, 0.36),
-    (-40.0, 136.0, -96.0, 88.0, 0.36),
-    (0.0, 131.0, -90.0, 89.0, 0.34),
-    (30.0, 125.0, -82.0, 87.0, 0.32),
-    (60.0, 115.0, -71.0, 82.0, 0.30),
-    (85.0, 102.0, -57.0, 75.0, 0.27),
-    (105.0, 86.0, -41.0, 66.0, 0.22),
-    (122.0, 71.0, -23.0, 57.0, 0.16),
-    (138.0, 56.0, -6.0, 48.0, 0.10),
-    (150.0, 44.0, 6.0, 42.0, 0.05),
+    (-200.0, 122.0, -90.0, 66.0, 0.30),
+    (-160.0, 130.0, -95.0, 72.0, 0.34),
+    (-120.0, 136.0, -99.0, 79.0, 0.38),
+    (-80.0, 139.0, -99.0, 84.0, 0.42),
+    (-40.0, 138.0, -95.0, 88.0, 0.46),
+    (0.0, 134.5, -88.0, 89.0, 0.48),
+    (30.0, 130.0, -80.0, 88.0, 0.48),
+    (60.0, 122.0, -69.0, 84.0, 0.45),
+    (85.0, 111.0, -56.0, 78.0, 0.40),
+    (105.0, 97.0, -41.0, 70.0, 0.34),
+    (122.0, 82.0, -26.0, 62.0, 0.26),
+    (138.0, 66.0, -8.0, 53.0, 0.18),
+    (150.0, 52.0, 4.0, 46.0, 0.10),
 ])  # fmt: skip
 _APEX: Final = 140.0  # z of the lungs' apices
-_MEDIAL: Final = 3.0  # |x| of the lungs' medial edges before the mediastinum is laid over
+_MEDIAL: Final = -4.0  # |x| of the lungs' medial edges; the mediastinum is laid over them
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +144,7 @@ class Figure:
         """Inner surface of one half of the rib cage."""
         z, lateral, front, back, square = _CAGE.T
         sign = 1.0 if side == "left" else -1.0
-        cx = sign * (0.46 * lateral + 3)
+        cx = sign * (0.42 * lateral + 2)
         outer, inner = sign * lateral, np.full_like(z, sign * _MEDIAL)
         left, right = (outer, inner) if sign > 0 else (inner, outer)
         return self.sections(np.stack([z, cx, left, right, front, back, square], -1))
@@ -196,7 +196,7 @@ class Figure:
 
         def width(edge: float) -> FloatArray:
             share = np.clip((z - edge) / (top - edge), 0.0, 1.0)
-            shape: FloatArray = np.sqrt(np.maximum(1.0 - share**2.2, 0.0))
+            shape: FloatArray = np.sqrt(np.maximum(1.0 - share * share, 0.0))
             return shape
 
         lateral = width(base["side"])
@@ -223,12 +223,14 @@ class Figure:
         axilla = 16.0 + muscular * np.interp(z, [-120, -60, 20, 80], [0.0, 4.0, 18.0, 26.0])
         side = lateral + axilla + fat / sx
         arms = self.person.arms == "down"
-        shoulder = np.interp(z, [60, 100, 122, 138, 150], [0, 24, 38, 30, -10 if arms else 10])
+        shoulder = np.interp(
+            z, [60, 100, 122, 138, 150], [0, 16, 26, 18 if arms else 34, -18 if arms else 40]
+        )
         side = side + shoulder
         ahead = front - 12.0 - 0.8 * fat / sy - np.interp(z, [-200, -120, -60], [belly, belly, 0])
-        ahead -= muscular * np.interp(z, [-30, 20, 80, 120], [0, 8, 14, 8])
+        ahead -= muscular * np.interp(z, [-30, 20, 80, 120], [0, 8, 14, 14])
         behind = back + 20.0 + 0.75 * fat / sy + np.interp(z, [60, 138], [0, 8])
-        square = np.interp(z, [-120, 0, 90, 140], [0.42, 0.48, 0.5, 0.35])
+        square = np.interp(z, [-120, 0, 90, 140], [0.30, 0.34, 0.36, 0.3])
         table = np.stack([z, 0 * z, side, -side, ahead, behind, square], -1)
         neck = self._neck(table[-1])
         return self.sections(np.concatenate([table, neck]), step=4.0).grown(-inset)

@@ -6,6 +6,7 @@ Sizes after Lang et al., J. Am. Soc. Echocardiogr. 28, 1-39 (2015).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -32,11 +33,28 @@ class Heart:
         LPS mm.
     coronaries : dict of str to ndarray, shape (N, 3)
         Centrelines.
+    scale : float
+        Size, 1 for the reference.
+    shift : ndarray, shape (3,)
+        Displacement, reference mm.
     """
 
     parts: dict[str, Ellipsoidal]
     apex: FloatArray
     coronaries: dict[str, FloatArray]
+    scale: float
+    shift: FloatArray
+
+    def move(self, point: Any) -> FloatArray:
+        """A reference point of the heart, moved and grown with it (still in the reference frame)."""
+        moved: FloatArray = (
+            _CRUX + self.scale * (np.asarray(point, np.float64) - _CRUX) + self.shift
+        )
+        return moved
+
+
+_CRUX = np.array([8.0, -28.0, -30.0])  # where the four chambers meet, reference mm
+_UP = np.array([0.0, 0.0, 1.0])
 
 
 def _frame(long: FloatArray, hint: FloatArray) -> FloatArray:
@@ -50,48 +68,38 @@ def heart_of(bench: Bench) -> Heart:
     """Pose and size the heart."""
     person, figure = bench.person, bench.figure
     rng = bench.rng(30)
+    size = figure.size
     s = person.heart_scale
-    shift = np.array([3.0, 3.0, 4.0]) * normal(rng, 3).clip(-2, 2)
+    shift = np.array([3.0, 2.5, 3.0]) * normal(rng, 3).clip(-2, 2)
     # In a deep breath the heart hangs steeply; the stout, whose diaphragm is high, have it lie.
     steep = 0.50 + 1.2 * (figure.inspiration - 1.0) + 0.05 * normal(rng)
-    long = np.array([0.68, -0.56, -steep])
-    axes = _frame(long, np.array([0.0, 0.0, 1.0]))
+    shift += (0.0, 0.0, -75.0 * (figure.inspiration - 1.0))
+    shift += (person.mediastinal_shift_mm / figure.scale[0], 0.0, 0.0)
+    axes = _frame(np.array([0.70, -0.53, -steep]), _UP)
     along = axes[:, 0]
-    drop = np.array([0.0, 0.0, -70.0 * (figure.inspiration - 1.0)])
-    push = np.array([person.mediastinal_shift_mm, 0.0, 0.0]) / figure.scale[0]
-    base = np.array([8.0, -26.0, -14.0]) + shift + drop + push
     lv, la, rh = person.left_ventricle_scale, person.left_atrium_scale, person.right_heart_scale
-    size = figure.size
 
-    def part(
-        offset: tuple[float, float, float], half: tuple[float, float, float], turn: FloatArray
-    ) -> Ellipsoidal:
-        place = base + s * np.array(offset)
-        return Ellipsoidal(figure.at(place), size(s * np.array(half)), turn)
+    def move(point: FloatArray) -> FloatArray:
+        return _CRUX + s * (np.asarray(point, np.float64) - _CRUX) + shift
 
+    def part(at: Any, half: tuple[float, float, float], turn: FloatArray) -> Ellipsoidal:
+        return Ellipsoidal(figure.at(move(np.asarray(at))), size(s * np.array(half)), turn)
+
+    mitral = np.array([16.0, -20.0, -28.0])
     level = np.eye(3)
-    ventricle = part(
-        tuple(along * 34.0 + (6.0, 2.0, -2.0)), (48.0 * lv, 33.0 * lv, 33.0 * lv), axes
-    )
-    middle = figure.at(base + s * (along * 30.0 + (6.0, 2.0, -2.0)))
-    cavity = Ellipsoidal(middle, size(s * np.array([40.0, 22.5, 22.5]) * lv), axes)
-    right = part((14.0, -28.0, -28.0), (42.0 * rh, 24.0 * rh, 31.0 * rh), axes)
-    outflow = part((12.0, -26.0, 6.0), (17.0 * rh, 17.0 * rh, 26.0), level)
-    atrium = part((-30.0, 2.0, -18.0), (24.0 * rh, 27.0 * rh, 34.0 * rh), level)
-    left = part((-4.0, 29.0, 4.0), (34.0 * la, 20.0 * la, 25.0 * la), level)
-    whole = part(
-        (14.0, -8.0, -24.0),
-        (66.0, 46.0, 52.0),
-        _frame(np.array([0.86, -0.38, -0.3]), np.array([0.0, 0.0, 1.0])),
-    )
-    apex = ventricle.surface_point(ventricle.axes[:, 0])
+    tilted = _frame(np.array([0.78, -0.28, -0.9 * steep]), _UP)
     parts = {
-        "heart": whole, "left ventricle": ventricle, "left ventricle cavity": cavity,
-        "right ventricle": right, "outflow tract": outflow, "right atrium": atrium, "left atrium": left,
+        "heart": part((20, -42, -40), (68.0, 47.0, 50.0), _frame(np.array([0.82, -0.4, -0.38]), _UP)),
+        "left ventricle": part(mitral + 43.0 * lv * along, (52.0 * lv, 34.0 * lv, 35.0 * lv), axes),
+        "left ventricle cavity": part(mitral + 38.0 * lv * along, (44.0 * lv, 23.5 * lv, 24.0 * lv), axes),
+        "right ventricle": part((24, -64, -52), (46.0 * rh, 25.0 * rh, 32.0 * rh), tilted),
+        "outflow tract": part((18, -58, -8), (18.0 * rh, 18.0 * rh, 30.0), level),
+        "right atrium": part((-18, -36, -36), (25.0 * rh, 30.0 * rh, 36.0 * rh), level),
+        "left atrium": part((2, -6, -14), (36.0 * la, 20.0 * la, 26.0 * la), level),
     }  # fmt: skip
-    return Heart(
-        parts, apex, _coronaries(figure.at(base + s * np.array([4.0, -4.0, 12.0])), parts, s)
-    )
+    apex = parts["left ventricle"].surface_point(along)
+    root = figure.at(move(np.array([4.0, -32.0, -2.0])))
+    return Heart(parts, apex, _coronaries(root, parts, s), s, shift)
 
 
 def _coronaries(root: FloatArray, parts: dict[str, Ellipsoidal], s: float) -> dict[str, FloatArray]:
@@ -137,12 +145,14 @@ def paint_pericardium(bench: Bench, heart: Heart) -> None:
     fat = bench.rule(Label.PERICARDIUM, Tissue.FAT, over=over, mottle_hu=10.0)
     sac = bench.rule(Label.PERICARDIUM, 25.0, over=over | label_mask([Label.PERICARDIUM]))
     names = ("left ventricle", "right ventricle", "right atrium", "outflow tract", "left atrium")
+    whole = heart.parts["heart"]
+    builder.ellipsoid(whole.center, whole.semi_axes + fluid, fat, axes=whole.axes)
     for name in names:
         part = heart.parts[name]
         more = 0.0 if name == "left atrium" else fat_mm
         builder.ellipsoid(part.center, part.semi_axes + fluid + more + 2.0, fat, axes=part.axes)
     pads = (
-        ((62.0, -74.0, -72.0), (26.0, 18.0, 18.0)), ((-34.0, -74.0, -68.0), (20.0, 16.0, 16.0)),
+        ((70.0, -80.0, -80.0), (24.0, 15.0, 16.0)), ((-36.0, -78.0, -76.0), (19.0, 14.0, 15.0)),
     )  # fmt: skip
     grow = {"slim": 0.7, "average": 1.0, "heavy": 1.4}[bench.person.habitus]
     low = 70.0 * (figure.inspiration - 1.0)
@@ -185,6 +195,8 @@ def paint_heart(bench: Bench, heart: Heart) -> None:
         Label.RIGHT_VENTRICLE, Label.RIGHT_ATRIUM, Label.LEFT_ATRIUM,
     ])  # fmt: skip
     wall = bench.rule(Label.MYOCARDIUM, Tissue.MYOCARDIUM, over=over)
+    core = bench.figure.at(heart.move((10.0, -38.0, -32.0)))
+    builder.ellipsoid(core, bench.figure.size(heart.scale * np.array([30.0, 26.0, 30.0])), wall)
 
     def paint(name: str, label: Label, hu: float, thick: float) -> None:
         part = parts[name]

@@ -97,13 +97,13 @@ class LungTrees:
 
 
 def grow_trees(bench: Bench, space: LungSpace, vessels: GreatVessels, heart: Heart, *,
-               spacing_mm: float = 17.0) -> LungTrees:  # fmt: skip
+               spacing_mm: float = 15.5) -> LungTrees:  # fmt: skip
     """Grow arteries with bronchi, and veins between them, into every lobe."""
     person = bench.person
     rng = bench.rng(50)
-    arteries = Grower(0.85 * person.vessel_scale, bench.rng(51))
-    airways = Grower(0.62, bench.rng(52))
-    veins = Grower(0.80 * person.vessel_scale, bench.rng(53))
+    arteries = Grower(0.66 * person.vessel_scale, bench.rng(51))
+    airways = Grower(0.5, bench.rng(52))
+    veins = Grower(0.62 * person.vessel_scale, bench.rng(53))
     trunk = arteries.add("pulmonary trunk", *_split(vessels.trunk), 0, "middle", None, -1)
     mains: dict[str, tuple[int, int]] = {}
     trachea = airways.add("trachea", *_split(vessels.trachea), 0, "middle", None, -1)
@@ -190,7 +190,7 @@ def paint_lung_vessels(bench: Bench, trees: LungTrees, space: LungSpace) -> None
             bench.builder.tube(branch.points, branch.radii * swell, rule)
 
 
-def paint_airways(bench: Bench, trees: LungTrees, *, deepest: int = 6) -> None:
+def paint_airways(bench: Bench, trees: LungTrees, *, deepest: int = 5) -> None:
     """Paint walls first, then all lumens, so that forks stay open."""
     over = AERATED | label_mask([
         Label.MEDIASTINUM, Label.FAT, Label.MUSCLE, Label.PERICARDIUM, Label.PULMONARY_ARTERY,

@@ -53,7 +53,7 @@ def paint_shoulder_bones(bench: Bench, shoulder: Shoulder) -> None:
     for point, radius in _blade(shoulder, size):
         builder.cone(
             shoulder.glenoid, point, (size(8.0), radius), plate, flat=normal,
-            flatness=radius / size(1.9),
+            flatness=radius / size(2.2),
         )  # fmt: skip
     bone = bench.rule(Label.SCAPULA, 700.0)
     marrow = bench.rule(Label.SCAPULA, 230.0, over=label_mask([Label.SCAPULA]))

@@ -64,7 +64,7 @@ def paint_spine(bench: Bench) -> FloatArray:
     builder, figure = bench.builder, bench.figure
     centers = figure.spine()
     marrow = trabecular_hu(bench.person.age, bench.person.sex)
-    shell = 330 + 1.1 * marrow
+    shell = 260 + 0.8 * marrow
     _soft_bed(bench, centers)
     tangent = np.gradient(centers, axis=0)
     tangent /= np.sqrt((tangent**2).sum(axis=1))[:, None]
@@ -108,9 +108,9 @@ def _body(bench, center, axes, size, bone, spongy):  # type: ignore[no-untyped-d
     builder.ellipsoid(center, (a * 0.97, b * 0.9, h * 0.98), bone, axes=axes)
     for shift in (-0.36, 0.36):
         builder.ellipsoid(
-            center + shift * a * side, (a * 0.55, b * 0.8, h * 0.84), spongy, axes=axes
+            center + shift * a * side, (a * 0.6, b * 0.88, h * 0.88), spongy, axes=axes
         )
-    builder.ellipsoid(center, (a * 0.75, b * 0.82, h * 0.86), spongy, axes=axes)
+    builder.ellipsoid(center, (a * 0.78, b * 0.9, h * 0.9), spongy, axes=axes)
 
 
 def _arch(bench, name, center, axes, size, transverse, bone, spongy):  # type: ignore[no-untyped-def]
@@ -118,6 +118,7 @@ def _arch(bench, name, center, axes, size, transverse, bone, spongy):  # type: i
     builder, grow = bench.builder, bench.figure.size
     side, back, up = axes.T
     canal = grow(8.5)
+    dense = bench.rule(Label.VERTEBRA, 620.0, rough_mm=0.6, rough_scale_mm=5.0)
     root = center + (b * 0.75) * back + h * 0.25 * up
     spinous = center + (b + 2 * canal + grow(4.0)) * back + h * -0.15 * up
     steep = 0.9 if name in {"T4", "T5", "T6", "T7", "T8", "T9"} else 0.45
@@ -125,12 +126,12 @@ def _arch(bench, name, center, axes, size, transverse, bone, spongy):  # type: i
     for sign in (-1.0, 1.0):
         pedicle = root + sign * a * 0.72 * side
         joint = pedicle + (canal * 1.15) * back + sign * grow(1.5) * side
-        builder.cone(pedicle, joint, (grow(4.2), grow(4.6)), bone, flat=side, flatness=1.4)
-        builder.cone(joint, spinous + sign * grow(2) * side, (grow(5.5), grow(5.5)), bone,
+        builder.cone(pedicle, joint, (grow(5.2), grow(5.6)), bone, flat=side, flatness=1.3)
+        builder.cone(joint, spinous + sign * grow(2) * side, (grow(8.5), grow(8.0)), dense,
                      flat=back, flatness=1.9)  # fmt: skip
         for vertical in (-1.0, 1.0):
             facet = joint + vertical * h * 0.75 * up + grow(2.0) * back
-            builder.cone(joint, facet, (grow(5.0), grow(4.2)), bone, flat=back, flatness=1.3)
+            builder.cone(joint, facet, (grow(6.0), grow(5.2)), dense, flat=back, flatness=1.3)
         backward = 0.0 if name.startswith("L") else 0.42
         end = joint + sign * (transverse - a * 0.72) * (side + sign * 0 * side)
         end = (
@@ -138,10 +139,10 @@ def _arch(bench, name, center, axes, size, transverse, bone, spongy):  # type: i
             + sign * max(transverse - a * 0.8, grow(5)) * side
             + backward * transverse * 0.5 * back
         )
-        builder.cone(joint, end, (grow(4.6), grow(5.0)), bone)
-        builder.cone(joint, end, (grow(2.4), grow(3.0)), spongy)
-    builder.cone(spinous, tip, (grow(7.0), grow(5.0)), bone, flat=side, flatness=2.0)
-    builder.cone(spinous, tip, (grow(4.0), grow(3.0)), spongy, flat=side, flatness=2.0)
+        builder.cone(joint, end, (grow(5.6), grow(6.2)), bone)
+        builder.cone(joint, end, (grow(3.4), grow(4.2)), spongy)
+    builder.cone(spinous, tip, (grow(9.0), grow(6.5)), bone, flat=side, flatness=2.2)
+    builder.cone(spinous, tip, (grow(6.5), grow(4.5)), spongy, flat=side, flatness=2.6)
 
 
 def _canal(bench, centers):  # type: ignore[no-untyped-def]
@@ -166,4 +167,4 @@ def _soft_bed(bench, centers):  # type: ignore[no-untyped-def]
     bench.builder.tube(centers, width + figure.size(3.0), fat, flat=(0, 1, 0), flatness=1.06)
     muscle = bench.rule(Label.MUSCLE, Tissue.MUSCLE, over=over)
     back = centers + np.array([0.0, figure.size(36.0), 0.0])
-    bench.builder.tube(back, width + figure.size(17.0), muscle, flat=(0, 1, 0), flatness=1.5)
+    bench.builder.tube(back, width + figure.size(9.0), muscle, flat=(0, 1, 0), flatness=1.5)

@@ -102,8 +102,8 @@ class Grower:
             if length < 1e-3:
                 end = here + 1e-2
                 length = 1.0
-            bend = here + 0.5 * (end - here) + 0.16 * length * course
-            bend = bend + self.rng.uniform(-0.06, 0.06, 3) * length
+            bend = here + 0.5 * (end - here) + 0.11 * length * course
+            bend = bend + self.rng.uniform(-0.04, 0.04, 3) * length
             tip = radius * 0.55 if count == 1 else radius * 0.94
             points = np.stack([here, bend, end])
             radii = np.array([radius, 0.5 * (radius + tip), tip])

@@ -75,17 +75,12 @@ def great_vessels_of(bench: Bench, heart: Heart, spine: FloatArray) -> GreatVess
 
     calibre = person.aorta_scale * (1 + 0.10 * old) * (1 + 0.05 * normal(rng))
     wide = 7.0 * old * person.aorta_scale
-    valve = figure.at(np.array([4.0, -27.0, -8.0]))
-    root = heart.parts["left ventricle cavity"]
-    valve = root.center - 0.72 * root.axes[:, 0] * root.semi_axes[0] + (-2.0, 0.0, 4.0)
-    back = (valve - figure.at((4.0, -27.0, -8.0))) / figure.scale
-    b = back
+    m = heart.move
     course = [
-        (4 + b[0], -27 + b[1], -8 + b[2], 12.5), (0 + 0.8 * b[0], -32 + b[1], 4 + b[2], 16.5),
-        (-8 + 0.4 * b[0] - 0.4 * wide, -36, 22 + 0.5 * b[2], 15.0), (-14 - wide * 0.8, -36, 44, 15.8),
-        (-10 - 0.5 * wide, -30, 66, 15.4), (2, -18, 80 + 0.5 * wide, 14.6), (15, -4, 83 + 0.6 * wide, 13.6),
-        (24 + 0.5 * wide, 12, 77 + 0.5 * wide, 13.0), (27 + 0.8 * wide, 24, 62, 12.6),
-        (27 + wide, 31, 40, 12.4), (25 + wide, 34, 14, 12.2), (21 + 0.8 * wide, 34, -16, 12.0),
+        (*m((6, -27, -12)), 12.0), (*m((3, -31, 0)), 16.5), (*(0.5 * m((-6, -36, 22)) + (-3, -18, 11)), 15.0),
+        (-14 - wide * 0.8, -36, 44, 15.8), (-10 - 0.5 * wide, -30, 66, 15.4), (2, -18, 80 + 0.5 * wide, 14.6),
+        (15, -4, 83 + 0.6 * wide, 13.6), (25 + 0.5 * wide, 12, 77 + 0.5 * wide, 13.0), (29 + 0.8 * wide, 24, 62, 12.6),
+        (28 + wide, 31, 40, 12.4), (25 + wide, 34, 14, 12.2), (21 + 0.8 * wide, 34, -16, 12.0),
         (16 + 0.5 * wide, 31, -50, 11.6), (11, 24, -84, 11.3), (6, 15, -116, 11.0), (3, 6, -150, 10.4),
         (2, 2, -200, 9.8),
     ]  # fmt: skip
@@ -97,7 +92,6 @@ def great_vessels_of(bench: Bench, heart: Heart, spine: FloatArray) -> GreatVess
         stations[name] = int(((table[:, :3] - target) ** 2).sum(axis=1).argmin())
     flow = table[2, :3] - table[0, :3]
     aorta = Aorta(table[:, :3], table[:, 3], stations, table[0, :3], flow / np.sqrt(flow @ flow))
-    top = table[stations["arch"], :3] / figure.scale
     lift = float(table[stations["arch"], 2] / figure.scale[2]) - 83.0
     w = wide * 0.4
     branches = {
@@ -110,13 +104,10 @@ def great_vessels_of(bench: Bench, heart: Heart, spine: FloatArray) -> GreatVess
         "left subclavian artery": line([(21 + w, 4, 82 + lift, 5.2), (26 + w, 8, 108, 5.0), (38, -2, 130, 4.6),
                                         (64, -16, 128, 4.3), (100, -18, 112, 4.0)], 12),
     }  # fmt: skip
-    del top
     azygos = person.azygos_scale
-    atrium = heart.parts["right atrium"]
-    a = (atrium.center - figure.at((-24.0, -26.0, -34.0))) / figure.scale
     veins = {
         "superior vena cava": line([(-24, -30, 86, 8.5), (-27, -27, 62, 9.5), (-28, -22, 34, 10.0),
-                                    (-26 + a[0], -18 + a[1], 4 + a[2], 10.5)], 10),
+                                    (*m((-24, -22, 2)), 10.5), (*m((-22, -26, -18)), 11.0)], 10),
         "right brachiocephalic vein": line([(-24, -30, 88, 8.0), (-26, -34, 104, 7.6), (-34, -36, 118, 7.0)], 6),
         "left brachiocephalic vein": line([(-22, -32, 88, 7.6), (0, -44, 97, 7.4), (20, -42, 106, 7.0),
                                            (36, -36, 118, 6.8)], 10),
@@ -124,7 +115,7 @@ def great_vessels_of(bench: Bench, heart: Heart, spine: FloatArray) -> GreatVess
         "left jugular vein": line([(36, -36, 118, 6.0), (37, -26, 160, 5.8), (38, -18, 230, 5.6)], 6),
         "right subclavian vein": line([(-34, -36, 118, 6.0), (-62, -32, 118, 5.6), (-104, -26, 106, 5.2)], 8),
         "left subclavian vein": line([(36, -36, 118, 6.0), (62, -32, 118, 5.6), (104, -26, 106, 5.2)], 8),
-        "inferior vena cava": line([(-22 + a[0], -12 + a[1], -62 + a[2], 11.5), (-22, -6, -86, 12.0),
+        "inferior vena cava": line([(*m((-20, -22, -52)), 11.5), (*m((-22, -14, -70)), 12.0), (-22, -6, -92, 12.0),
                                     (-20, 2, -120, 11.5), (-18, 6, -200, 11.0)], 12),
         "azygos vein": line([(-27, -16, 52, 4.4 * azygos), (-24, 6, 60, 4.4 * azygos), (-14, 24, 58, 4.2 * azygos),
                              (-9, 31, 44, 3.8 * azygos), (-7, 34, 0, 3.6 * azygos), (-5, 28, -80, 3.2),
@@ -132,10 +123,8 @@ def great_vessels_of(bench: Bench, heart: Heart, spine: FloatArray) -> GreatVess
         "hemiazygos vein": line([(-8, 36, -6, 2.4), (8, 40, -14, 2.4), (12, 38, -60, 2.4), (10, 26, -120, 2.2)], 10),
     }  # fmt: skip
     t = person.pulmonary_trunk_scale * (1 + 0.06 * normal(rng))
-    outflow = heart.parts["outflow tract"]
-    o = (outflow.center - figure.at((21.0, -52.0, -8.0))) / figure.scale
-    trunk = line([(20 + o[0], -54 + o[1], 4 + o[2], 14.0 * t), (24 + 0.4 * o[0], -46, 20, 13.4 * t), (24, -32, 32, 13.2 * t),
-                  (21, -17, 36, 13.0 * t)], 8)  # fmt: skip
+    trunk = line([(*m((18, -57, 4)), 14.0 * t), (*(0.5 * m((24, -50, 20)) + (12, -25, 10)), 13.4 * t),
+                  (25, -34, 32, 13.2 * t), (22, -17, 36, 13.0 * t)], 8)  # fmt: skip
     right_main = line([(18, -17, 35, 11.0 * t), (2, -10, 33, 10.4 * t), (-16, -5, 31, 10.0 * t),
                        (-32, -2, 28, 9.4 * t), (-43, 3, 20, 8.4 * t)], 10)  # fmt: skip
     left_main = line([(22, -18, 37, 11.0 * t), (30, -6, 41, 10.6 * t), (38, 7, 41, 10.0 * t),
@@ -161,17 +150,16 @@ def mediastinal_lofts(bench: Bench) -> tuple[Sections, ...]:
     push = bench.person.mediastinal_shift_mm / figure.scale[0] * 0.7
     stout = {"slim": -2.0, "average": 0.0, "heavy": 6.0}[bench.person.habitus]
     wide = np.array([  # z, centre, left, right, front, back, squareness
-        (-200.0, 0.0, 24.0, -24.0, -30.0, 40.0, 0.3), (-110.0, 2.0, 28.0, -24.0, -30.0, 40.0, 0.3),
-        (-60.0, 2.0, 30.0, -24.0, -30.0, 40.0, 0.3), (-10.0, 2.0, 34.0, -24.0, -36.0, 40.0, 0.3),
-        (20.0, 2.0, 34.0, -28.0, -46.0, 40.0, 0.3), (50.0, 2.0, 36.0, -32.0, -48.0, 38.0, 0.3),
-        (75.0, 2.0, 38.0, -34.0, -46.0, 36.0, 0.35), (95.0, 0.0, 30.0, -32.0, -46.0, 34.0, 0.35),
-        (115.0, 0.0, 32.0, -34.0, -44.0, 32.0, 0.35), (140.0, 0.0, 40.0, -40.0, -40.0, 30.0, 0.3),
+        (-120.0, 2.0, 28.0, -24.0, -30.0, 40.0, 0.3), (-60.0, 2.0, 28.0, -22.0, -30.0, 40.0, 0.3), (-10.0, 2.0, 28.0, -22.0, -36.0, 40.0, 0.3),
+        (20.0, 2.0, 28.0, -24.0, -46.0, 40.0, 0.3), (50.0, 1.0, 27.0, -27.0, -48.0, 38.0, 0.3),
+        (75.0, 1.0, 26.0, -29.0, -46.0, 36.0, 0.35), (95.0, 0.0, 22.0, -28.0, -46.0, 34.0, 0.35),
+        (115.0, 0.0, 26.0, -30.0, -44.0, 32.0, 0.35), (140.0, 0.0, 40.0, -40.0, -40.0, 30.0, 0.3),
         (170.0, 0.0, 46.0, -46.0, -40.0, 30.0, 0.3),
     ])  # fmt: skip
     thin = np.array([
-        (-110.0, 4.0, 16.0, -8.0, -112.0, -20.0, 0.5), (-60.0, 4.0, 14.0, -6.0, -112.0, -20.0, 0.5),
-        (0.0, 1.0, 7.0, -5.0, -106.0, -20.0, 0.5), (50.0, -1.0, 5.0, -6.0, -90.0, -20.0, 0.5),
-        (80.0, 0.0, 12.0, -12.0, -76.0, -20.0, 0.6), (110.0, 0.0, 26.0, -26.0, -62.0, -20.0, 0.5),
+        (-110.0, 4.0, 22.0, -12.0, -103.0, -20.0, 0.5), (-60.0, 4.0, 18.0, -8.0, -101.0, -20.0, 0.5),
+        (0.0, 1.0, 8.0, -6.0, -95.0, -20.0, 0.5), (50.0, -1.0, 7.0, -8.0, -81.0, -20.0, 0.5),
+        (80.0, 0.0, 13.0, -13.0, -67.0, -20.0, 0.6), (110.0, 0.0, 26.0, -26.0, -53.0, -20.0, 0.5),
     ])  # fmt: skip
     for table in (wide, thin):
         table[:, 1:4] += push
@@ -182,7 +170,8 @@ def mediastinal_lofts(bench: Bench) -> tuple[Sections, ...]:
 
 def paint_mediastinum(bench: Bench, lofts: tuple[Sections, ...]) -> None:
     """Paint mediastinal fat between the lungs, with wisps of thymus in the young."""
-    fat = bench.rule(Label.MEDIASTINUM, Tissue.FAT, over=AERATED, mottle_hu=12.0, mottle_mm=6.0)
+    over = AERATED | label_mask([Label.MUSCLE])
+    fat = bench.rule(Label.MEDIASTINUM, Tissue.FAT, over=over, mottle_hu=12.0, mottle_mm=6.0)
     for loft in lofts:
         bench.builder.loft(loft.rows, fat)
     young = min(max((60.0 - bench.person.age) / 40.0, 0.0), 1.0)
