@@ -70,6 +70,8 @@ class Pattern(IntEnum):
     """Thin curved sheets: septa, reticulation."""
     CELLS = 2
     """Round cells about the pattern's scale apart: 1 at their centres, below 0 between."""
+    SEPTA = 3
+    """The sheets between such cells: 1 in their middle, below 0 inside the cells."""
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,8 @@ def paint_ground_glass(canvas: Canvas) -> None:
                 pattern_mm=34.0, pattern_above=above(Pattern.SMOOTH, min(1.15 * share, 0.8)),
                 pattern_soft=0.35, mottle_hu=30.0, mottle_mm=5.0,
             )  # fmt: skip
-            low, high = canvas.box(side)
-            high[2] = canvas.heights(side, 0.0, 0.8)[1]
-            canvas.builder.around_loft(
-                canvas.lung(side).grown(-depth).rows, patches, box=(low, high)
-            )
+            outline = canvas.rim(side, depth, high=0.9)
+            canvas.builder.around_loft(outline, patches, box=canvas.box(side))
         else:
             patches = canvas.rule(
                 haze, LUNGS, blend=Blend.ADD, pattern=Pattern.SMOOTH, pattern_mm=40.0,
@@ -123,12 +120,11 @@ def paint_oedema(canvas: Canvas) -> None:
             canvas.builder.ellipsoid(middle, half, wing)
             canvas.note(f"{side} perihilar lung", middle, 2 * half)
         lines = canvas.rule(
-            between(180.0, 420.0, severity), LUNGS, blend=Blend.ADD, pattern=Pattern.RIDGES,
-            pattern_mm=17.0, pattern_above=above(Pattern.RIDGES, 0.13), pattern_soft=0.45,
+            between(280.0, 500.0, severity), LUNGS, blend=Blend.ADD, pattern=Pattern.SEPTA,
+            pattern_mm=16.0, pattern_above=between(0.78, 0.66, severity), pattern_soft=0.35,
         )  # fmt: skip
-        low, high = canvas.box(side)
-        high[2] = canvas.heights(side, 0.0, 0.5)[1]
-        canvas.builder.around_loft(canvas.lung(side).grown(-22.0).rows, lines, box=(low, high))
+        outline = canvas.rim(side, 24.0, high=0.65)
+        canvas.builder.around_loft(outline, lines, box=canvas.box(side))
         cuff = canvas.rule(-140.0, LUNGS, blend=Blend.RAISE, soft_mm=2.0)
         for branch in canvas.branches(
             canvas.anatomy.airways, lobes=LOBES_OF[side], generations=(3, 5)
@@ -143,17 +139,19 @@ def paint_plates(canvas: Canvas) -> None:
     points = canvas.lobe_points(place)
     count = 1 + round(3 * canvas.severity)
     thickness = between(2.0, 5.0, canvas.severity)
-    floor = points[np.argsort(points[:, 2])[: max(len(points) // 3, 1)]]
+    # Above the lowest tenth, which the diaphragm's curve cuts.
+    low, high = int(0.1 * len(points)), int(0.45 * len(points)) + 1
+    floor = points[np.argsort(points[:, 2])[low:high]]
     plate = canvas.rule(
-        5.0, LUNGS, blend=Blend.RAISE, rough_mm=0.8, rough_scale_mm=14.0, mottle_hu=20.0
+        25.0, LUNGS, blend=Blend.RAISE, rough_mm=0.8, rough_scale_mm=14.0, mottle_hu=20.0
     )
     for _ in range(count):
         center = floor[int(canvas.rng.random() * len(floor))]
-        up = unit(np.array([*canvas.rng.uniform(-0.35, 0.35, 2), 1.0]))
+        up = unit(np.array([*canvas.rng.uniform(-0.9, 0.9, 2), 1.0]))
         along = unit(np.cross(up, [*canvas.rng.uniform(-1, 1, 2), 0.05]))
         axes = np.stack([along, np.cross(up, along), up], axis=1)
         half = np.array(
-            [canvas.rng.uniform(18, 32), canvas.rng.uniform(10, 20), thickness / 2 + 0.4]
+            [canvas.rng.uniform(24, 42), canvas.rng.uniform(12, 24), thickness / 2 + 0.4]
         )
         canvas.builder.ellipsoid(center, half, plate, axes=axes)
         extent = 2 * np.sqrt(((axes * half) ** 2).sum(axis=1))

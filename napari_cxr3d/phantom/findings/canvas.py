@@ -48,16 +48,16 @@ _SHARES = (0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 
 # What each pattern exceeds in those shares of space, measured over a million points.
 _EXCEEDED = {
     Pattern.SMOOTH: (
-        0.662, 0.560, 0.501, 0.402, 0.330, 0.271, 0.171, 0.082, -0.001, -0.084, -0.172, -0.271,
-        -0.403, -0.502, -0.662,
-    ),
-    Pattern.RIDGES: (
-        0.973, 0.917, 0.862, 0.723, 0.583, 0.441, 0.153, -0.152, -0.472, -0.820, -1.212, -1.682,
-        -2.306, -2.764, -3.410,
+        0.594, 0.492, 0.435, 0.344, 0.281, 0.229, 0.144, 0.070, 0.000, -0.069, -0.143, -0.228,
+        -0.344, -0.435, -0.594,
     ),
     Pattern.CELLS: (
-        0.733, 0.615, 0.543, 0.421, 0.334, 0.263, 0.145, 0.045, -0.048, -0.140, -0.235, -0.343,
-        -0.485, -0.598, -0.792,
+        0.733, 0.613, 0.541, 0.419, 0.332, 0.261, 0.145, 0.044, -0.049, -0.139, -0.234, -0.342,
+        -0.486, -0.598, -0.793,
+    ),
+    Pattern.SEPTA: (
+        0.990, 0.969, 0.949, 0.896, 0.840, 0.783, 0.658, 0.521, 0.367, 0.188, -0.024, -0.294,
+        -0.696, -1.035, -1.649,
     ),
 }  # fmt: skip
 
@@ -196,6 +196,38 @@ class Canvas:
         top = float(self.lung(side).rows[-1, 0])
         below = base + low * (top - base) if low > 0 else base - 60.0
         return below, base + high * (top - base) if high < 1 else top + 5.0
+
+    def rim(
+        self, side: str, depth: float, *, low: float = 0.0, high: float = 1.0, front: bool = True
+    ) -> FloatArray:
+        """Sections inside a layer under the costal pleura, for `SceneBuilder.around_loft`.
+
+        The layer is deepest in the middle of its heights, or at the base or apex if it reaches
+        there, and tapers to nothing at its ends.
+
+        Parameters
+        ----------
+        side : str
+            Of the lung.
+        depth : float
+            Greatest depth in mm.
+        low, high : float
+            Heights between which it lies, 0 the base and 1 the apex.
+        front : bool
+            Whether it reaches round to the front.
+        """
+        rows = self.lung(side).rows.copy()
+        base, top = self.heights(side, 1e-6, 1.0 - 1e-6)
+        height = (rows[:, 0] - base) / (top - base)
+        rise = np.ones_like(height) if low <= 0 else (height - low) / (0.5 * (high - low))
+        fall = np.ones_like(height) if high >= 1 else (high - height) / (0.75 * (high - low))
+        depths = depth * np.minimum(np.minimum(rise, fall), 1.0)
+        depths = np.maximum(depths, -6.0)[:, None]
+        columns = [3, 4, 5, 6] if front else [3, 4, 6]
+        rows[:, columns] = np.maximum(rows[:, columns] - depths, 1.0)
+        if not front:
+            rows[:, 5] += 6.0
+        return rows
 
     def hilum(self, side: str) -> FloatArray:
         """The hilum's landmark."""

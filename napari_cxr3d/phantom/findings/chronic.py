@@ -18,6 +18,9 @@ __all__ = [
 ]
 
 _SIDES = ("right", "left")
+_BANDS = 6  # of height, each with its own share of emphysema
+_HOLE_HU = -992.0
+_HOLE_EDGE = 0.3  # softness of a hole's border; -950 HU is passed a fifth of it inside
 
 
 def emphysema_share(severity: float) -> float:
@@ -38,15 +41,19 @@ def paint_emphysema(canvas: Canvas) -> None:
     """
     share = emphysema_share(canvas.severity)
     style = canvas.plan.style
-    lower = 0.45 * share if canvas.plan.place == "upper lobes" else share
+    lowest = 0.35 if canvas.plan.place == "upper lobes" else 1.0
     for side in _SIDES:
-        for bottom, top, part in ((0.0, 0.5, lower), (0.5, 1.0, share)):
-            holes = canvas.rule(
-                -985.0, LUNGS, blend=Blend.LOWER, pattern=Pattern.CELLS,
-                pattern_mm=between(9.0, 13.0, canvas.severity),
-                pattern_above=above(Pattern.CELLS, min(1.08 * part, 0.95)), pattern_soft=0.16,
-            )  # fmt: skip
-            canvas.everywhere(side, holes, low=bottom, high=top)
+        for step in range(_BANDS):
+            # Towards the base fewer, where the upper lobes are the seat of the disease.
+            part = share * between(lowest, 1.0, min(step / (_BANDS - 2), 1.0))
+            for size, own in ((1.0, 0.6), (0.55, 0.4)):
+                holes = canvas.rule(
+                    _HOLE_HU, LUNGS, blend=Blend.LOWER, pattern=Pattern.CELLS,
+                    pattern_mm=size * between(10.0, 14.0, canvas.severity),
+                    pattern_above=above(Pattern.CELLS, own * part) - 0.2 * _HOLE_EDGE,
+                    pattern_soft=_HOLE_EDGE,
+                )  # fmt: skip
+                canvas.everywhere(side, holes, low=step / _BANDS, high=(step + 1) / _BANDS)
         if style == "paraseptal":
             _paraseptal(canvas, side)
         if style == "bullous":
@@ -57,11 +64,16 @@ def paint_emphysema(canvas: Canvas) -> None:
 
 
 def _paraseptal(canvas: Canvas, side: str) -> None:
-    """Small cysts in a row under the pleura of the upper half."""
-    for _ in range(round(between(12, 46, canvas.severity))):
-        height, angle = canvas.rng.uniform(0.55, 0.95), canvas.rng.uniform(-110.0, 120.0)
-        radius = canvas.rng.uniform(3.5, between(6.0, 10.0, canvas.severity))
-        _cyst(canvas, side, height, angle, radius)
+    """Small cysts in rows under the pleura of the upper half."""
+    for height in np.linspace(0.58, 0.93, round(between(2, 7, canvas.severity))):
+        angle = canvas.rng.uniform(-110.0, -60.0)
+        while angle < 110.0:
+            radius = canvas.rng.uniform(3.5, between(5.5, 9.0, canvas.severity))
+            if canvas.rng.random() < 0.75:
+                own = float(height) + canvas.rng.uniform(-0.015, 0.015)
+                _cyst(canvas, side, own, angle, radius)
+            # The next one touches it: the chest's half width is about 65 mm.
+            angle += np.degrees(1.9 * radius / 65.0)
 
 
 def _bullae(canvas: Canvas, side: str) -> None:
@@ -75,9 +87,9 @@ def _bullae(canvas: Canvas, side: str) -> None:
 
 def _cyst(canvas: Canvas, side: str, height: float, angle: float, radius: float) -> None:
     point, normal = canvas.anatomy.lung_surface_point(side, height, angle)
-    center = point - 0.85 * radius * normal
+    center = point - 0.9 * radius * normal
     half = radius * canvas.rng.uniform(0.85, 1.1, 3)
-    canvas.builder.ellipsoid(center, half + 1.1, canvas.rule(-480.0, LUNGS, blend=Blend.RAISE))
+    canvas.builder.ellipsoid(center, half + 1.0, canvas.rule(-620.0, LUNGS, blend=Blend.RAISE))
     canvas.builder.ellipsoid(center, half, canvas.rule(-988.0, IN_LUNG, label=_lobe(side, height)))
 
 
@@ -94,48 +106,42 @@ def paint_fibrosis(canvas: Canvas) -> None:
     """
     severity = canvas.severity
     depth = fibrosis_depth(severity)
+    reach = between(0.4, 0.95, severity)
     for side in _SIDES:
-        lung = canvas.lung(side)
-        for share, inner in ((between(0.35, 0.85, severity), depth), (0.3, 1.5 * depth)):
-            low, high = canvas.box(side)
-            high[2] = canvas.heights(side, 0.0, share)[1]
+        dome = canvas.anatomy.domes[side].sections
+        for high, inner in ((reach, depth), (0.55 * reach, 1.4 * depth)):
             veil = canvas.rule(
-                between(60.0, 150.0, severity), LUNGS, blend=Blend.ADD, soft_mm=8.0,
-                pattern=Pattern.SMOOTH, pattern_mm=26.0, pattern_above=above(Pattern.SMOOTH, 0.75),
-                pattern_soft=0.8,
+                between(50.0, 130.0, severity), LUNGS, blend=Blend.ADD, soft_mm=8.0,
+                pattern=Pattern.SMOOTH, pattern_mm=24.0, pattern_above=above(Pattern.SMOOTH, 0.8),
+                pattern_soft=1.0,
             )  # fmt: skip
             net = canvas.rule(
-                between(260.0, 460.0, severity), LUNGS, blend=Blend.ADD, soft_mm=4.0,
-                pattern=Pattern.RIDGES, pattern_mm=11.0, pattern_above=above(Pattern.RIDGES, 0.24),
-                pattern_soft=0.7,
+                between(330.0, 520.0, severity), LUNGS, blend=Blend.ADD, soft_mm=4.0,
+                pattern=Pattern.SEPTA, pattern_mm=between(11.0, 8.5, severity),
+                pattern_above=between(0.72, 0.58, severity), pattern_soft=0.5,
             )  # fmt: skip
-            outline = lung.grown(-inner)
             for rule in (veil, net):
-                canvas.builder.around_loft(outline.rows, rule, box=(low, high))
-                canvas.builder.loft(
-                    canvas.anatomy.domes[side].sections.grown(0.8 * inner).rows, rule
-                )
+                outline = canvas.rim(side, inner, high=high)
+                canvas.builder.around_loft(outline, rule, box=canvas.box(side))
+                canvas.builder.loft(dome.grown(0.7 * inner).rows, rule)
         if severity >= 0.4:
             _honeycomb(canvas, side, depth)
-        low, high = lung.bounds()
-        high[2] = canvas.heights(side, 0.0, between(0.35, 0.85, severity))[1]
-        canvas.note(f"{side} lung base", (low + high) / 2, high - low)
+        low, high_corner = canvas.lung(side).bounds()
+        high_corner[2] = canvas.heights(side, 0.0, reach)[1]
+        canvas.note(f"{side} lung base", (low + high_corner) / 2, high_corner - low)
     canvas.measures["depth_mm"] = depth
 
 
 def _honeycomb(canvas: Canvas, side: str, depth: float) -> None:
-    """Stacked cysts with shared walls behind and at the base."""
-    low, high = canvas.box(side)
-    high[2] = canvas.heights(side, 0.0, between(0.12, 0.5, canvas.severity))[1]
-    low[1] = (low[1] + high[1]) / 2
-    outline = canvas.lung(side).grown(-0.6 * depth).rows
-    walls = canvas.rule(-220.0, LUNGS, blend=Blend.RAISE, soft_mm=3.0, mottle_hu=40.0)
+    """Stacked cysts with shared walls, behind and beside, at the base."""
+    outline = canvas.rim(side, 0.75 * depth, high=between(0.15, 0.6, canvas.severity), front=False)
+    walls = canvas.rule(-240.0, LUNGS, blend=Blend.RAISE, soft_mm=3.0, mottle_hu=40.0)
     cysts = canvas.rule(
-        -930.0, LUNGS, blend=Blend.LOWER, pattern=Pattern.CELLS, pattern_mm=8.5,
-        pattern_above=above(Pattern.CELLS, 0.5), pattern_soft=0.35,
+        -930.0, LUNGS, blend=Blend.LOWER, pattern=Pattern.CELLS, pattern_mm=9.0,
+        pattern_above=above(Pattern.CELLS, 0.52), pattern_soft=0.35,
     )  # fmt: skip
     for rule in (walls, cysts):
-        canvas.builder.around_loft(outline, rule, box=(low, high))
+        canvas.builder.around_loft(outline, rule, box=canvas.box(side))
 
 
 def paint_mosaic(canvas: Canvas) -> None:
@@ -156,19 +162,19 @@ def paint_mosaic(canvas: Canvas) -> None:
 
 def paint_septa(canvas: Canvas) -> None:
     """Lines between the lobules, clearest under the pleura."""
-    low_part, high_part = {
-        "upper lobes": (0.5, 1.0), "lower lobes": (0.0, 0.5),
-    }.get(canvas.plan.place, (0.0, 1.0))  # fmt: skip
-    depth = between(14.0, 34.0, canvas.severity)
+    low, high = {"upper lobes": (0.45, 1.0), "lower lobes": (0.0, 0.6)}.get(
+        canvas.plan.place, (0.0, 1.0)
+    )
+    depth = between(14.0, 40.0, canvas.severity)
     for side in _SIDES:
         lines = canvas.rule(
-            between(220.0, 480.0, canvas.severity), LUNGS, blend=Blend.ADD, soft_mm=6.0,
-            pattern=Pattern.RIDGES, pattern_mm=17.0,
-            pattern_above=above(Pattern.RIDGES, between(0.08, 0.16, canvas.severity)),
-            pattern_soft=0.45,
+            between(330.0, 560.0, canvas.severity), LUNGS, blend=Blend.ADD, soft_mm=6.0,
+            pattern=Pattern.SEPTA, pattern_mm=17.0,
+            pattern_above=between(0.8, 0.62, canvas.severity), pattern_soft=0.35,
         )  # fmt: skip
-        low, high = canvas.box(side)
-        low[2], high[2] = canvas.heights(side, low_part, high_part)
-        canvas.builder.around_loft(canvas.lung(side).grown(-depth).rows, lines, box=(low, high))
-        canvas.note(f"{side} lung", (low + high) / 2, np.array(high) - low)
+        outline = canvas.rim(side, depth, low=low, high=high)
+        canvas.builder.around_loft(outline, lines, box=canvas.box(side))
+        corner, other = (point.copy() for point in canvas.lung(side).bounds())
+        corner[2], other[2] = canvas.heights(side, low, high)
+        canvas.note(f"{side} lung", (corner + other) / 2, other - corner)
     canvas.measures["depth_mm"] = depth

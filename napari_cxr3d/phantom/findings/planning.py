@@ -305,6 +305,8 @@ def _lobe(
     if style == "compressive":
         return (f"{side or 'right'} lower lobe", side or "right")
     free = [lobe for lobe in lobes if lobe not in {plan.place for plan in before}] or lobes
+    if style == "plate-like":  # mostly at the bases
+        free = [lobe for lobe in free if "upper" not in lobe] or free
     place = free[int(draw * len(free))]
     return place, place.split()[0]
 
