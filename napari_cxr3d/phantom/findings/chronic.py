@@ -108,22 +108,25 @@ def paint_fibrosis(canvas: Canvas) -> None:
     depth = fibrosis_depth(severity)
     reach = between(0.4, 0.95, severity)
     for side in _SIDES:
-        dome = canvas.anatomy.domes[side].sections
-        for high, inner in ((reach, depth), (0.55 * reach, 1.4 * depth)):
+        # On the diaphragm the layer is as deep as the dome is lifted.
+        lifted = canvas.anatomy.domes[side].sections.rows.copy()
+        lifted[:, 0] += 0.5 * depth
+        for high, inner, part in ((reach, depth, 1.0), (0.55 * reach, 1.4 * depth, 0.4)):
             veil = canvas.rule(
-                between(50.0, 130.0, severity), LUNGS, blend=Blend.ADD, soft_mm=8.0,
+                part * between(50.0, 130.0, severity), LUNGS, blend=Blend.ADD, soft_mm=8.0,
                 pattern=Pattern.SMOOTH, pattern_mm=24.0, pattern_above=above(Pattern.SMOOTH, 0.8),
                 pattern_soft=1.0,
             )  # fmt: skip
             net = canvas.rule(
-                between(330.0, 520.0, severity), LUNGS, blend=Blend.ADD, soft_mm=4.0,
+                part * between(330.0, 520.0, severity), LUNGS, blend=Blend.ADD, soft_mm=4.0,
                 pattern=Pattern.SEPTA, pattern_mm=between(11.0, 8.5, severity),
                 pattern_above=between(0.72, 0.58, severity), pattern_soft=0.5,
             )  # fmt: skip
             for rule in (veil, net):
                 outline = canvas.rim(side, inner, high=high)
                 canvas.builder.around_loft(outline, rule, box=canvas.box(side))
-                canvas.builder.loft(dome.grown(0.7 * inner).rows, rule)
+                if part == 1.0:
+                    canvas.builder.loft(lifted, rule)
         if severity >= 0.4:
             _honeycomb(canvas, side, depth)
         low, high_corner = canvas.lung(side).bounds()

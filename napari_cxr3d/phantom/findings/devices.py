@@ -1,4 +1,8 @@
-"""Lines, tubes, pacemakers and wires."""
+"""Lines, tubes, pacemakers and wires.
+
+Metal reads as the top of the CT scale; so that projections show it as they should, thin metal is
+painted a little thicker than it is.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +28,8 @@ __all__ = [
 ]
 
 _TITANIUM_HU = 3000.0
-_BARIUM_HU = 1800.0  # polyurethane loaded with barium sulphate
-_STRIPE_HU = 1400.0
+_BARIUM_HU = 2600.0  # polyurethane loaded with barium sulphate
+_STRIPE_HU = 2600.0
 
 
 def _device(canvas: Canvas, hu: float, *, warped: bool = True, label: int = Label.DEVICE) -> Rule:
@@ -47,7 +51,7 @@ def paint_line(canvas: Canvas) -> None:
     """A catheter from the neck or below the collarbone to the superior vena cava."""
     side = canvas.plan.side
     course, tip_depth = line_course(canvas.anatomy, side, canvas.plan.place, canvas.severity)
-    canvas.builder.tube(smooth(course), 1.2, _device(canvas, _BARIUM_HU))
+    canvas.builder.tube(smooth(course), 1.5, _device(canvas, _BARIUM_HU))
     tip = course[-1]
     canvas.note("tip", tip, 3.0)
     canvas.measures["tip_below_junction_mm"] = tip_depth
@@ -63,9 +67,9 @@ def paint_pacemaker(canvas: Canvas) -> None:
     along = unit(np.cross(flat, up))
     axes = np.stack([along, np.cross(flat, along), flat], axis=1)
     can = _device(canvas, _TITANIUM_HU, warped=False)
-    canvas.builder.ellipsoid(pocket, (23.0, 21.0, 3.6), can, axes=axes)
+    canvas.builder.ellipsoid(pocket, (23.0, 21.0, 6.0), can, axes=axes)
     header = pocket + axes @ np.array([6.0, 19.0 * np.sign(axes[2, 1]), 0.0])
-    canvas.builder.ellipsoid(header, (13.0, 7.0, 3.2), can, axes=axes)
+    canvas.builder.ellipsoid(header, (13.0, 7.0, 5.0), can, axes=axes)
     canvas.note(f"{side} chest wall", pocket, (46.0, 14.0, 46.0))
 
     vein = subclavian_course(anatomy, side)
@@ -86,8 +90,8 @@ def paint_pacemaker(canvas: Canvas) -> None:
         jitter = np.array([0.8 * number, -1.0 * number, 1.2 * number])
         path = np.array([*loop, *course]) + jitter
         path[-1] -= jitter
-        canvas.builder.tube(smooth(path), 0.95, lead)
-        canvas.builder.ellipsoid(path[-1], (1.8, 1.8, 1.8), tip)
+        canvas.builder.tube(smooth(path), 1.3, lead)
+        canvas.builder.ellipsoid(path[-1], (2.2, 2.2, 2.2), tip)
         canvas.note(name, path[-1], 4.0)
     canvas.measures["leads"] = leads
 
@@ -136,7 +140,7 @@ def paint_endotracheal_tube(canvas: Canvas) -> None:
     canvas.builder.tube(course, radius, _device(canvas, 150.0))
     canvas.builder.tube(course, radius - 1.6, _device(canvas, -980.0, label=Label.AIRWAY))
     stripe = course + np.array([0.0, -radius + 0.4, 0.0])
-    canvas.builder.tube(stripe, 0.9, _device(canvas, _STRIPE_HU))
+    canvas.builder.tube(stripe, 1.1, _device(canvas, _STRIPE_HU))
     canvas.note("tip", line[-1], (2 * radius, 2 * radius, 2.0))
     canvas.measures["tip_above_carina_mm"] = float(line[-1][2] - carina[2])
 
@@ -156,7 +160,7 @@ def paint_chest_drain(canvas: Canvas) -> None:
     canvas.builder.tube(path, 4.2, _device(canvas, 220.0))
     canvas.builder.tube(path, 2.6, _device(canvas, -950.0))
     first, _ = across(unit(path[-1] - path[0]))
-    canvas.builder.tube(path + 3.6 * first, 0.9, _device(canvas, _STRIPE_HU))
+    canvas.builder.tube(path + 3.6 * first, 1.1, _device(canvas, _STRIPE_HU))
     canvas.note(f"{side} pleural space", path[-1], 9.0)
     canvas.measures["tip_height"] = top
 
@@ -176,7 +180,7 @@ def paint_sternal_wires(canvas: Canvas) -> None:
         loop = middle + np.stack(
             [half[0] * np.cos(turns), half[1] * np.sin(turns), tilt * np.cos(turns)], axis=1
         )
-        canvas.builder.tube(loop, 0.7, steel)
+        canvas.builder.tube(loop, 0.9, steel)
         twist = middle + np.array([0.0, -half[1] - 1.5, 0.0])
         canvas.builder.ellipsoid(twist, (1.6, 2.4, 3.0), steel)
         canvas.note("sternum", middle, 2 * half + 1.4)

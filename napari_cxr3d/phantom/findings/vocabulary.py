@@ -123,7 +123,7 @@ FINDINGS: tuple[FindingKind, ...] = (
         "ground_glass", 6, "ground-glass opacity",
         "Density and reach: 120 HU over a tenth of the lung at 0, 380 HU over two thirds at 1.",
         0.14, ("ggo", "ground_glass_opacity", "ground_glass_opacities"), _SIDES,
-        ("peripheral", "diffuse"),
+        (), ("peripheral", "diffuse"),
     ),
     FindingKind(
         "atelectasis", 7, "atelectasis",
