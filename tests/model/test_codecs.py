@@ -86,6 +86,17 @@ def test_every_weight_learns_from_a_reconstruction_and_its_divergence(tiny) -> N
     assert still == []
 
 
+@pytest.mark.parametrize("enlarging", ["trilinear", "transposed"])
+def test_the_decoder_enlarges_as_it_is_told(tiny, enlarging) -> None:
+    other = build_network(PRESETS["tiny"] | {"enlarging": enlarging})
+    x = smooth(1, 1, 16, 16, 16)
+    assert other.reconstruct(x).shape == x.shape
+    if enlarging == "trilinear":  # the same weights, another picture
+        other.load_state_dict(tiny.state_dict())
+        assert torch.equal(other.encode(x), tiny.encode(x))
+        assert not torch.allclose(other.reconstruct(x), tiny.reconstruct(x))
+
+
 def test_any_length_of_an_axis_can_be_reconstructed(tiny) -> None:
     x = smooth(1, 1, 13, 17, 8)
     assert tiny.reconstruct(x).shape == x.shape
@@ -214,6 +225,7 @@ def test_a_codec_of_the_tiny_preset_survives_its_bundle(tiny, tmp_path) -> None:
         {"channels": [8, 8.5]},
         {"num_res_blocks": [1, 1]},
         {"latent_channels": 0},
+        {"enlarging": "bicubic"},
     ],
 )
 def test_sizes_that_make_no_codec_are_refused(changes) -> None:

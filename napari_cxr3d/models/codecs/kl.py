@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.models.codecs.base import Codec
 
-__all__ = ["KLCodec"]
+__all__ = ["Enlarging", "KLCodec"]
+
+Enlarging = Literal["nearest", "trilinear", "transposed"]
 
 
 class KLCodec(Codec):
@@ -34,8 +37,9 @@ class KLCodec(Codec):
         Added to the variance.
     use_checkpoint : bool
         Compute activations again on the way back, to save memory in training.
-    use_convtranspose : bool
-        Enlarge by transposed convolutions rather than by nearest neighbours and convolution.
+    enlarging : {"nearest", "trilinear", "transposed"}
+        How the decoder enlarges: by nearest neighbours (Rombach) or trilinear interpolation
+        (MAISI) and a convolution, or by a transposed convolution.
 
     Raises
     ------
@@ -52,9 +56,9 @@ class KLCodec(Codec):
         in_channels: int = 1,
         norm_eps: float = 1e-6,
         use_checkpoint: bool = False,
-        use_convtranspose: bool = False,
+        enlarging: Enlarging = "nearest",
     ) -> None:
-        _require_usable(channels, latent_channels, num_res_blocks, norm_num_groups)
+        _require_usable(channels, latent_channels, num_res_blocks, norm_num_groups, enlarging)
         super().__init__(
             factor=2 ** (len(channels) - 1),
             in_channels=in_channels,
@@ -76,8 +80,12 @@ class KLCodec(Codec):
             with_encoder_nonlocal_attn=False,
             with_decoder_nonlocal_attn=False,
             use_checkpoint=use_checkpoint,
-            use_convtranspose=use_convtranspose,
+            use_convtranspose=enlarging == "transposed",
         )
+        if enlarging == "trilinear":  # MONAI's class has nearest neighbours built in
+            for module in self.autoencoder.decoder.modules():
+                if isinstance(module, nn.Upsample):
+                    module.mode, module.align_corners = "trilinear", False
 
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of the latent, without the scale."""
@@ -94,6 +102,7 @@ def _require_usable(
     latent_channels: int,
     num_res_blocks: int | Sequence[int],
     norm_num_groups: int,
+    enlarging: str,
 ) -> None:
     numbers = [*channels, latent_channels, norm_num_groups]
     numbers += [num_res_blocks] if isinstance(num_res_blocks, int) else [*num_res_blocks]
@@ -104,5 +113,7 @@ def _require_usable(
         why = f"norm_num_groups {norm_num_groups} does not divide each of {list(channels)}"
     elif not isinstance(num_res_blocks, int) and len(num_res_blocks) != len(channels):
         why = f"{len(channels)} levels need as many num_res_blocks, not {len(num_res_blocks)}"
+    elif enlarging not in get_args(Enlarging):
+        why = f"enlarging is one of {', '.join(get_args(Enlarging))}, not {enlarging!r}"
     if why:
         raise InvalidInputError("The codec cannot be built", why=why)

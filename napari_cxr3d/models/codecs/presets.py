@@ -32,5 +32,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "latent_channels": 4,
         "num_res_blocks": 2,
         "norm_num_groups": 32,
+        "enlarging": "trilinear",
     },
 }
