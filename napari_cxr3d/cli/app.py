@@ -10,6 +10,7 @@ from napari_cxr3d import __version__
 from napari_cxr3d.cli.doctor import doctor
 from napari_cxr3d.cli.drr import drr
 from napari_cxr3d.cli.info import info
+from napari_cxr3d.cli.models import models
 from napari_cxr3d.cli.phantom import phantom
 from napari_cxr3d.cli.sweep import sweep
 from napari_cxr3d.terminal.command import as_command
@@ -28,6 +29,7 @@ app = typer.Typer(
 
 for _command in (info, drr, sweep, phantom, doctor):
     app.command()(as_command(_command))
+app.add_typer(models)
 
 
 def _print_version(wanted: bool) -> None:
