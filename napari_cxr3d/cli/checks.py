@@ -247,6 +247,20 @@ def folders() -> Iterator[Finding]:
             yield Finding(name, "limited", f"{shown} cannot be written", "mend its permissions")
 
 
+def models() -> Iterator[Finding]:
+    """The weights that are here: the program's own and the user's."""
+    from napari_cxr3d.models.zoo import listing, models_folder
+
+    entries = listing()
+    if not entries:
+        yield Finding("models", "ok", f"none; yours would lie in {_from_home(models_folder())}")
+    for entry in entries:
+        if entry.used:
+            yield Finding(entry.name, "ok", f"{entry.kind} {entry.version}, {entry.place}")
+        elif not entry.sha256:
+            yield Finding(entry.name, "limited", "its bundle cannot be used", "cxr3d models list")
+
+
 def _from_home(path: str | Path) -> str:
     """The path as it can be shown to others: without the user's name."""
     path = Path(path)
@@ -264,4 +278,5 @@ SECTIONS = {
     "Projectors": projectors,
     "Computing": computing,
     "Folders": folders,
+    "Models": models,
 }

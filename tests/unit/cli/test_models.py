@@ -177,6 +177,21 @@ def test_a_damaged_installed_model_is_listed(run, bundle, mine) -> None:
     assert "weights.safetensors is missing" in result.stderr
 
 
+def test_the_doctor_names_the_models_and_no_home_folder(bundle, mine, monkeypatch) -> None:
+    from napari_cxr3d.cli import checks
+
+    monkeypatch.setattr(Path, "home", lambda: mine.parent)
+    (none,) = checks.models()
+    assert (none.state, none.detail) == ("ok", f"none; yours would lie in {Path('~/mine')}")
+    zoo.install(bundle())
+    zoo.install(bundle(name="other"))
+    (mine / "other-1.0" / "weights.safetensors").unlink()
+    whole, damaged = checks.models()
+    assert (whole.name, whole.state, whole.detail) == ("codec-test", "ok", "codec 1.0, installed")
+    assert (damaged.state, damaged.remedy) == ("limited", "cxr3d models list")
+    assert str(mine.parent) not in f"{whole}{damaged}"
+
+
 def test_nothing_is_fetched_without_consent(run, mine) -> None:
     result = run("models", "fetch", "rad-dino")
     assert (result.exit_code, result.stdout) == (1, "")
