@@ -6,6 +6,7 @@ import numpy as np
 
 from napari_cxr3d.phantom.findings.canvas import (
     LOBES_OF,
+    LUNG_OF,
     LUNGS,
     Canvas,
     above,
@@ -77,7 +78,7 @@ def paint_ground_glass(canvas: Canvas) -> None:
         if canvas.plan.style == "peripheral":
             depth = between(16.0, 38.0, canvas.severity)
             patches = canvas.rule(
-                1.25 * haze, LUNGS, blend=Blend.ADD, soft_mm=14.0, pattern=Pattern.SMOOTH,
+                1.25 * haze, LUNG_OF[side], blend=Blend.ADD, soft_mm=14.0, pattern=Pattern.SMOOTH,
                 pattern_mm=34.0, pattern_above=above(Pattern.SMOOTH, min(1.15 * share, 0.8)),
                 pattern_soft=0.35, mottle_hu=30.0, mottle_mm=5.0,
             )  # fmt: skip
@@ -85,7 +86,7 @@ def paint_ground_glass(canvas: Canvas) -> None:
             canvas.builder.around_loft(outline, patches, box=canvas.box(side))
         else:
             patches = canvas.rule(
-                haze, LUNGS, blend=Blend.ADD, pattern=Pattern.SMOOTH, pattern_mm=40.0,
+                haze, LUNG_OF[side], blend=Blend.ADD, pattern=Pattern.SMOOTH, pattern_mm=40.0,
                 pattern_above=above(Pattern.SMOOTH, share), pattern_soft=0.5, mottle_hu=30.0,
                 mottle_mm=5.0,
             )  # fmt: skip
@@ -106,26 +107,28 @@ def paint_oedema(canvas: Canvas) -> None:
     for side in ("right", "left"):
         outward = -1.0 if side == "right" else 1.0
         hilum = canvas.hilum(side)
-        veil = canvas.rule(between(15.0, 70.0, severity), LUNGS, blend=Blend.ADD, marked=False)
+        veil = canvas.rule(
+            between(15.0, 70.0, severity), LUNG_OF[side], blend=Blend.ADD, marked=False
+        )
         canvas.everywhere(side, veil)
         if haze > 0:
             low, high = canvas.lung(side).bounds()
             middle = hilum + np.array([outward * 22.0, 14.0, -8.0])
             half = np.array([0.28 * (high[0] - low[0]) + 12.0, 62.0, 74.0])
             wing = canvas.rule(
-                1.5 * haze, LUNGS, blend=Blend.ADD, soft_mm=46.0, rough_mm=10.0,
+                1.5 * haze, LUNG_OF[side], blend=Blend.ADD, soft_mm=46.0, rough_mm=10.0,
                 rough_scale_mm=30.0, pattern=Pattern.SMOOTH, pattern_mm=12.0,
                 pattern_above=above(Pattern.SMOOTH, 0.75), pattern_soft=1.4,
             )  # fmt: skip
             canvas.builder.ellipsoid(middle, half, wing)
             canvas.note(f"{side} perihilar lung", middle, 2 * half)
         lines = canvas.rule(
-            between(280.0, 500.0, severity), LUNGS, blend=Blend.ADD, pattern=Pattern.SEPTA,
+            between(280.0, 500.0, severity), LUNG_OF[side], blend=Blend.ADD, pattern=Pattern.SEPTA,
             pattern_mm=16.0, pattern_above=between(0.78, 0.66, severity), pattern_soft=0.35,
         )  # fmt: skip
         outline = canvas.rim(side, 24.0, high=0.65)
         canvas.builder.around_loft(outline, lines, box=canvas.box(side))
-        cuff = canvas.rule(-140.0, LUNGS, blend=Blend.RAISE, soft_mm=2.0)
+        cuff = canvas.rule(-140.0, LUNG_OF[side], blend=Blend.RAISE, soft_mm=2.0)
         for branch in canvas.branches(
             canvas.anatomy.airways, lobes=LOBES_OF[side], generations=(3, 5)
         ):

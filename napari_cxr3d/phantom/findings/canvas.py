@@ -24,6 +24,7 @@ __all__ = [
     "IN_LUNG",
     "LOBES_OF",
     "LUNGS",
+    "LUNG_OF",
     "VESSELS",
     "Canvas",
     "above",
@@ -43,6 +44,8 @@ LOBES_OF = {
     side: tuple(label for name, label in LOBES.items() if name.startswith(side))
     for side in ("right", "left")
 }
+LUNG_OF = {side: label_mask([*lobes, Label.FISSURE]) for side, lobes in LOBES_OF.items()}
+"""Mask of one lung: the two touch in front of the heart, where a box would hold both."""
 
 _SHARES = (0.01, 0.03, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 # What each pattern exceeds in those shares of space, measured over a million points.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_cxr3d.phantom.findings.canvas import IN_LUNG, LUNGS, Canvas, above, between
+from napari_cxr3d.phantom.findings.canvas import IN_LUNG, LUNG_OF, Canvas, above, between
 from napari_cxr3d.phantom.labels import Label
 from napari_cxr3d.phantom.scene import Blend, Pattern
 
@@ -48,7 +48,7 @@ def paint_emphysema(canvas: Canvas) -> None:
             part = share * between(lowest, 1.0, min(step / (_BANDS - 2), 1.0))
             for size, own in ((1.0, 0.6), (0.55, 0.4)):
                 holes = canvas.rule(
-                    _HOLE_HU, LUNGS, blend=Blend.LOWER, pattern=Pattern.CELLS,
+                    _HOLE_HU, LUNG_OF[side], blend=Blend.LOWER, pattern=Pattern.CELLS,
                     pattern_mm=size * between(10.0, 14.0, canvas.severity),
                     pattern_above=above(Pattern.CELLS, own * part) - 0.2 * _HOLE_EDGE,
                     pattern_soft=_HOLE_EDGE,
@@ -89,7 +89,9 @@ def _cyst(canvas: Canvas, side: str, height: float, angle: float, radius: float)
     point, normal = canvas.anatomy.lung_surface_point(side, height, angle)
     center = point - 0.9 * radius * normal
     half = radius * canvas.rng.uniform(0.85, 1.1, 3)
-    canvas.builder.ellipsoid(center, half + 1.0, canvas.rule(-620.0, LUNGS, blend=Blend.RAISE))
+    canvas.builder.ellipsoid(
+        center, half + 1.0, canvas.rule(-620.0, LUNG_OF[side], blend=Blend.RAISE)
+    )
     canvas.builder.ellipsoid(center, half, canvas.rule(-988.0, IN_LUNG, label=_lobe(side, height)))
 
 
@@ -113,12 +115,12 @@ def paint_fibrosis(canvas: Canvas) -> None:
         lifted[:, 0] += 0.5 * depth
         for high, inner, part in ((reach, depth, 1.0), (0.55 * reach, 1.4 * depth, 0.4)):
             veil = canvas.rule(
-                part * between(50.0, 130.0, severity), LUNGS, blend=Blend.ADD, soft_mm=8.0,
+                part * between(50.0, 130.0, severity), LUNG_OF[side], blend=Blend.ADD, soft_mm=8.0,
                 pattern=Pattern.SMOOTH, pattern_mm=24.0, pattern_above=above(Pattern.SMOOTH, 0.8),
                 pattern_soft=1.0,
             )  # fmt: skip
             net = canvas.rule(
-                part * between(330.0, 520.0, severity), LUNGS, blend=Blend.ADD, soft_mm=4.0,
+                part * between(330.0, 520.0, severity), LUNG_OF[side], blend=Blend.ADD, soft_mm=4.0,
                 pattern=Pattern.SEPTA, pattern_mm=between(11.0, 8.5, severity),
                 pattern_above=between(0.72, 0.58, severity), pattern_soft=0.5,
             )  # fmt: skip
@@ -138,9 +140,9 @@ def paint_fibrosis(canvas: Canvas) -> None:
 def _honeycomb(canvas: Canvas, side: str, depth: float) -> None:
     """Stacked cysts with shared walls, behind and beside, at the base."""
     outline = canvas.rim(side, 0.75 * depth, high=between(0.15, 0.6, canvas.severity), front=False)
-    walls = canvas.rule(-240.0, LUNGS, blend=Blend.RAISE, soft_mm=3.0, mottle_hu=40.0)
+    walls = canvas.rule(-240.0, LUNG_OF[side], blend=Blend.RAISE, soft_mm=3.0, mottle_hu=40.0)
     cysts = canvas.rule(
-        -930.0, LUNGS, blend=Blend.LOWER, pattern=Pattern.CELLS, pattern_mm=9.0,
+        -930.0, LUNG_OF[side], blend=Blend.LOWER, pattern=Pattern.CELLS, pattern_mm=9.0,
         pattern_above=above(Pattern.CELLS, 0.52), pattern_soft=0.35,
     )  # fmt: skip
     for rule in (walls, cysts):
@@ -151,10 +153,10 @@ def paint_mosaic(canvas: Canvas) -> None:
     """Lung in patches of two densities with sharp borders."""
     difference = between(60.0, 200.0, canvas.severity)
     for side in _SIDES:
-        bright = canvas.rule(0.6 * difference, LUNGS, blend=Blend.ADD, marked=False)
+        bright = canvas.rule(0.6 * difference, LUNG_OF[side], blend=Blend.ADD, marked=False)
         canvas.everywhere(side, bright)
         dark = canvas.rule(
-            -difference, LUNGS, blend=Blend.ADD, pattern=Pattern.SMOOTH, pattern_mm=30.0,
+            -difference, LUNG_OF[side], blend=Blend.ADD, pattern=Pattern.SMOOTH, pattern_mm=30.0,
             pattern_above=above(Pattern.SMOOTH, 0.45), pattern_soft=0.12,
         )  # fmt: skip
         canvas.everywhere(side, dark)
@@ -171,7 +173,7 @@ def paint_septa(canvas: Canvas) -> None:
     depth = between(14.0, 40.0, canvas.severity)
     for side in _SIDES:
         lines = canvas.rule(
-            between(330.0, 560.0, canvas.severity), LUNGS, blend=Blend.ADD, soft_mm=6.0,
+            between(330.0, 560.0, canvas.severity), LUNG_OF[side], blend=Blend.ADD, soft_mm=6.0,
             pattern=Pattern.SEPTA, pattern_mm=17.0,
             pattern_above=between(0.8, 0.62, canvas.severity), pattern_soft=0.35,
         )  # fmt: skip

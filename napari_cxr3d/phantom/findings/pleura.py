@@ -14,7 +14,7 @@ from napari_cxr3d.phantom.anatomy.sections import Sections
 from napari_cxr3d.phantom.findings.canvas import (
     AIRWAYS,
     LOBES_OF,
-    LUNGS,
+    LUNG_OF,
     VESSELS,
     Canvas,
     between,
@@ -54,15 +54,10 @@ def paint_effusion(canvas: Canvas) -> None:
     for side in canvas.plan.sides:
         # Two sides are never quite alike.
         own = depth if side == canvas.plan.sides[0] else depth * canvas.rng.uniform(0.6, 1.0)
-        left = _without_fluid(canvas, side, own)
-        fluid = canvas.rule(Tissue.FLUID, LUNGS, label=Label.PLEURAL_FLUID, mottle_hu=3.0)
-        canvas.builder.around_loft(left.rows, fluid, box=canvas.box(side))
-        drowned = canvas.rule(
-            Tissue.FLUID, VESSELS | AIRWAYS, label=Label.PLEURAL_FLUID, mottle_hu=3.0
-        )
-        _cover_branches(canvas, side, left, drowned)
         if side in air:
             _flat_level(canvas, side, own)
+        else:
+            _crescent(canvas, side, own)
         canvas.note(f"{side} pleural space", _behind(canvas, side), (0.0, own, 0.0))
     canvas.measures["depth_mm"] = depth
 
@@ -72,11 +67,11 @@ def paint_compressive_atelectasis(canvas: Canvas) -> None:
     effusion = next(p for p in canvas.others if p.name == "pleural_effusion")
     depth = effusion_depth(effusion.severity)
     layer = between(6.0, 30.0, canvas.severity)
-    airless = canvas.rule(
-        Tissue.ATELECTATIC_LUNG, LUNGS, soft_mm=5.0, rough_mm=3.0, rough_scale_mm=18.0,
-        mottle_hu=12.0,
-    )  # fmt: skip
     for side in canvas.plan.sides:
+        airless = canvas.rule(
+            Tissue.ATELECTATIC_LUNG, LUNG_OF[side], soft_mm=5.0, rough_mm=3.0, rough_scale_mm=18.0,
+            mottle_hu=12.0,
+        )  # fmt: skip
         left = _without_fluid(canvas, side, depth, layer)
         canvas.builder.around_loft(left.rows, airless, box=canvas.box(side))
         canvas.note(f"{side} lower lobe", _behind(canvas, side), (0.0, layer, 0.0))
@@ -91,10 +86,10 @@ def paint_pneumothorax(canvas: Canvas) -> None:
         box = canvas.box(side)
         # A lung with less room is denser; what it holds does not change.
         canvas.everywhere(
-            side, canvas.rule(between(15.0, 230.0, canvas.severity), LUNGS, blend=Blend.ADD,
+            side, canvas.rule(between(15.0, 230.0, canvas.severity), LUNG_OF[side], blend=Blend.ADD,
                               marked=False)
         )  # fmt: skip
-        air = canvas.rule(Tissue.AIR, LUNGS, label=Label.PLEURAL_AIR)
+        air = canvas.rule(Tissue.AIR, LUNG_OF[side], label=Label.PLEURAL_AIR)
         canvas.builder.around_loft(left.rows, air, box=box)
         _cover_branches(
             canvas, side, left,
@@ -120,8 +115,8 @@ def _without_fluid(canvas: Canvas, side: str, depth: float, layer: float = 0.0) 
     profile = np.where(height < 0.35, 1.0, 1.0 - (1.0 - thin) * (height - 0.35) / 0.65)
     # The layer ends at mid-height: the lung above floats up.
     deepest = depth * profile + layer * (1.0 - height / 0.55).clip(-0.2, 1.0)
-    lateral = 0.22 * np.maximum(deepest - 15.0, 0.0)
-    rows[:, 7] *= 0.5
+    # A large effusion climbs along the side, too.
+    lateral = 0.2 * np.maximum(deepest - 30.0, 0.0)
     outer = 4 if side == "right" else 3
     rows[:, outer] = np.maximum(rows[:, outer] - lateral, _LEAST_MM)
     return Sections(_drawn_in(rows, 6, deepest))
@@ -184,13 +179,27 @@ def _cover_branches(canvas: Canvas, side: str, lung: Sections, rule: Rule) -> No
                 canvas.builder.cone(branch.points[k], branch.points[k + 1], (radius, radius), rule)
 
 
+def _crescent(canvas: Canvas, side: str, depth: float) -> None:
+    """Fluid about what it leaves of the lung."""
+    left = _without_fluid(canvas, side, depth)
+    fluid = canvas.rule(Tissue.FLUID, LUNG_OF[side], label=Label.PLEURAL_FLUID, mottle_hu=3.0)
+    canvas.builder.around_loft(left.rows, fluid, box=canvas.box(side))
+    drowned = canvas.rule(Tissue.FLUID, VESSELS | AIRWAYS, label=Label.PLEURAL_FLUID, mottle_hu=3.0)
+    _cover_branches(canvas, side, left, drowned)
+
+
 def _flat_level(canvas: Canvas, side: str, depth: float) -> None:
-    """Fluid under air finds a level."""
-    level = float(_behind(canvas, side)[1]) - 0.8 * depth
-    fluid = canvas.rule(
-        Tissue.FLUID, label_mask([Label.PLEURAL_AIR]), label=Label.PLEURAL_FLUID, mottle_hu=3.0
-    )
-    canvas.builder.half_space(Clip((0.0, -1.0, 0.0), -level), fluid, box=canvas.box(side))
+    """Fluid under air finds a level, and covers what of the lung hangs into it."""
+    level = float(_behind(canvas, side)[1]) - depth
+    below = Clip((0.0, -1.0, 0.0), -level)
+    space = LUNG_OF[side] | label_mask([Label.PLEURAL_AIR])
+    fluid = canvas.rule(Tissue.FLUID, space, label=Label.PLEURAL_FLUID, mottle_hu=3.0)
+    canvas.builder.half_space(below, fluid, box=canvas.box(side))
+    low, high = canvas.box(side)
+    lateral = abs(float(canvas.hilum(side)[0])) + 12.0
+    low[0], high[0] = (low[0], -lateral) if side == "right" else (lateral, high[0])
+    drowned = canvas.rule(Tissue.FLUID, VESSELS | AIRWAYS, label=Label.PLEURAL_FLUID, mottle_hu=3.0)
+    canvas.builder.half_space(below, drowned, box=(low, high))
 
 
 def _behind(canvas: Canvas, side: str) -> FloatArray:
