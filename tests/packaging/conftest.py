@@ -24,7 +24,7 @@ def repository() -> Path:
 def wheel_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel of this checkout, built beside it so that the checkout stays clean."""
     source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy2(REPOSITORY / name, source / name)
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for folder in ("napari_cxr3d", "training", "tests"):

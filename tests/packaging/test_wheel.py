@@ -46,6 +46,15 @@ def test_the_wheel_carries_the_manifest_the_tables_and_the_type_marker(
     assert expected <= set(wheel.namelist())
 
 
+def test_every_preset_of_the_checkout_is_in_the_wheel(
+    wheel: zipfile.ZipFile, repository: Path
+) -> None:
+    folder = repository / "training" / "configs"
+    presets = {p.relative_to(folder).as_posix() for p in folder.rglob("*.yaml")}
+    assert {"codec/tiny.yaml", "codec/demo.yaml", "codec/paper.yaml"} <= presets
+    assert {f"cxr3d_training/configs/{name}" for name in presets} <= set(wheel.namelist())
+
+
 def test_the_wheel_holds_code_and_small_tables_only(wheel: zipfile.ZipFile) -> None:
     allowed = {".py", ".yaml", ".typed", ".csv", ".npz", ".json"}
     members = [m for m in wheel.infolist() if ".dist-info/" not in m.filename]
@@ -69,10 +78,11 @@ def test_the_metadata_names_the_licence_and_the_framework(wheel: zipfile.ZipFile
     assert "BSD 3-Clause License" in _read(wheel, "licenses/LICENSE")
 
 
-def test_the_entry_points_are_the_command_and_the_manifest(wheel: zipfile.ZipFile) -> None:
+def test_the_entry_points_are_the_commands_and_the_manifest(wheel: zipfile.ZipFile) -> None:
     entries = ConfigParser()
     entries.read_string(_read(wheel, "entry_points.txt"))
     assert entries["console_scripts"]["cxr3d"] == "napari_cxr3d.cli:main"
+    assert entries["console_scripts"]["cxr3d-train"] == "cxr3d_training.cli:main"
     assert entries["napari.manifest"]["napari-cxr3d"] == "napari_cxr3d:napari.yaml"
 
 
@@ -84,6 +94,8 @@ def test_an_installed_wheel_imports_and_npe2_finds_its_manifest(
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import napari_cxr3d, cxr3d_training\n"
+        "from cxr3d_training.engine.settings import preset_names\n"
+        "assert 'tiny' in preset_names('codec')\n"
         "from npe2 import PluginManifest\n"
         "manifest = PluginManifest.from_distribution('napari-cxr3d')\n"
         "print(napari_cxr3d.__file__, cxr3d_training.__file__, manifest.name, sep='\\n')\n"

@@ -47,7 +47,6 @@ def test_a_part_of_a_schedule_can_be_set_alone() -> None:
 
 def test_a_field_that_the_preset_leaves_at_its_default_can_be_set() -> None:
     assert built("optimizers.critic.final=0.5").optimizers["critic"].final == 0.5
-    assert built("mix=folder").mix == "folder"
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,9 @@ class ToyRecipe(Recipe):
 
 def toy_cohort(n: int = 3) -> Cohort:
     """Cases without content: the toy makes its own."""
-    content: Any = SimpleNamespace(facts={}, names=())
+    content: Any = SimpleNamespace(
+        facts={}, names=(), grid=SimpleNamespace(spacing_mm=(1.0, 2.0, 3.0))
+    )
     sides: Any = ("train", "validation", "test")
     return Cohort(
         [(CohortCase(f"c{k}", f"p{k}", content, synthetic=True), sides[k % 3]) for k in range(n)]

@@ -342,7 +342,7 @@ class _Run:
         figure = None
         if reason in ("done", "time"):
             with rng.isolated(_CONCLUSION_SEED), self.state.evaluating() as nets:
-                self.recipe.conclude(nets, self._further(), self._mean)
+                self.recipe.conclude(nets, self._further(), self.control.mean)
         if reason == "done" and self.recipe.monitor:
             self._validate()
             figure = self.figures.get(self.recipe.monitor)
@@ -351,10 +351,6 @@ class _Run:
     def _further(self) -> Iterator[Batches]:
         while True:
             yield {name: next(feed) for name, feed in self.feeds.items()}
-
-    def _mean(self, tensor: torch.Tensor) -> torch.Tensor:
-        mean: torch.Tensor = self.fabric.all_reduce(tensor, reduce_op="mean")
-        return mean
 
     def _save(self, figure: float | None) -> None:
         self.tally.require_finite(self.step)
@@ -488,7 +484,8 @@ class _Run:
                 seed=self.config.seed,
             ).to_dict()
             made["versions"]["lightning-fabric"] = version("lightning-fabric")
-            record = {**made, "data": self.cohort.describe()}
+            spacing = list(next(iter(self.cohort.split("train"))).spacing_mm)
+            record = {**made, "data": {**self.cohort.describe(), "spacing_mm": spacing}}
         self.folder.write_provenance({**record, "sessions": [*sessions, session]})
 
 

@@ -25,7 +25,7 @@ from cxr3d_training.engine.errors import TrainingError
 from cxr3d_training.engine.settings import read_yaml
 from napari_cxr3d.errors import ExportError, UnreadableFileError
 
-__all__ = ["RunFolder", "SavedRun"]
+__all__ = ["RunFolder", "SavedRun", "replace_text"]
 
 Which = Literal["best", "last"]
 
@@ -82,7 +82,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             record = {"recipe": run.recipe, "preset": run.preset, "settings": run.settings}
             text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True)
-            _replace(self.config, text)
+            replace_text(self.config, text)
         except OSError as error:
             raise ExportError(
                 "The folder of the run cannot be made", why=str(error), path=self.path
@@ -129,7 +129,7 @@ class RunFolder:
 
     def write_provenance(self, record: Mapping[str, Any]) -> None:
         """Replace the provenance."""
-        _replace(self.provenance, json.dumps(record, indent=2) + "\n")
+        replace_text(self.provenance, json.dumps(record, indent=2) + "\n")
 
     def checkpoint(
         self, which: Which, *, higher_is_better: bool
@@ -156,7 +156,8 @@ class RunFolder:
         return found, found.read()
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a small file so that it is whole at every moment."""
     temporary = path.with_name(f".{path.name}.part")
     with temporary.open("w", encoding="utf-8") as file:
         file.write(text)

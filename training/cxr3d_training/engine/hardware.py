@@ -15,7 +15,7 @@ from cxr3d_training.engine.errors import TrainingError
 from napari_cxr3d.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 __all__ = ["Control", "Hardware", "make_fabric"]
 
@@ -158,6 +158,15 @@ class Control:
         tensor = torch.tensor([value])
         dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._group)
         return int(tensor.item())
+
+    def mean(self, tensor: Tensor) -> Tensor:
+        """The mean of all processes' tensors, on the CPU."""
+        tensor = tensor.detach().cpu().clone()
+        if self._group is not None:
+            import torch.distributed as dist
+
+            dist.all_reduce(tensor, group=self._group)
+        return tensor / self.world_size
 
     def gather(self, thing: Any) -> list[Any]:
         """Every process's thing, by rank."""

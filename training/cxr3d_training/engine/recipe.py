@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from cxr3d_training.data import Cohort, CohortCase, mix, open_cohort
+from cxr3d_training.data import Cohort, CohortCase, open_cohort
 from cxr3d_training.engine.schedules import Schedule
 from napari_cxr3d.errors import InvalidInputError
 
@@ -156,13 +156,10 @@ class RecipeConfig:
     ----------
     data : str
         Where the cases come from, as `cxr3d_training.data.open_cohort` takes it:
-        ``"phantom:200"``, a folder written by ``cxr3d-train prepare``, a folder of CTs.
+        ``"phantom:200"``, a folder written by ``cxr3d-train prepare``, a folder of CTs, or
+        ``"phantom:200 + 30% FOLDER"``, of which three in ten samples are of the folder.
     data_options : dict
         Further arguments of `open_cohort`.
-    mix : str or None
-        Second source, mixed in.
-    mix_ratio : float
-        Part of the samples that the second source gives.
     run : RunConfig
         Steps, batch, precision, seed.
     optimizers : dict of str to OptimizerConfig
@@ -173,8 +170,6 @@ class RecipeConfig:
 
     data: str
     data_options: dict[str, Any] = field(default_factory=dict)
-    mix: str | None = None
-    mix_ratio: float = 0.25
     run: RunConfig
     optimizers: dict[str, OptimizerConfig]
     losses: dict[str, Schedule]
@@ -410,10 +405,7 @@ class Recipe(ABC):
 
     def cohort(self) -> Cohort:
         """The cases that the settings name."""
-        first = open_cohort(self.config.data, **self.config.data_options)
-        if self.config.mix is None:
-            return first
-        return mix(first, open_cohort(self.config.mix), ratio=self.config.mix_ratio)
+        return open_cohort(self.config.data, **self.config.data_options)
 
     def network_averages(self) -> dict[str, str]:
         """Which average stands for a network in evaluation."""

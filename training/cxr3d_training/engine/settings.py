@@ -31,6 +31,7 @@ __all__ = [
     "override",
     "parse_override",
     "preset_names",
+    "preset_text",
     "read_preset",
     "read_yaml",
     "to_plain",
@@ -51,8 +52,8 @@ def preset_names(recipe: str) -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: (order.get(name, len(order)), name)))
 
 
-def read_preset(recipe: str, preset: str) -> Plain:
-    """The settings of a preset that ships with the package.
+def preset_text(recipe: str, preset: str) -> str:
+    """A preset's file, with its comments.
 
     Raises
     ------
@@ -64,7 +65,12 @@ def read_preset(recipe: str, preset: str) -> Plain:
         raise InvalidInputError(
             f"The recipe {recipe} has no preset {preset!r}", remedy=f"choose {', '.join(names)}"
         )
-    return _parse((_presets() / recipe / f"{preset}.yaml").read_text(encoding="utf-8"))
+    return (_presets() / recipe / f"{preset}.yaml").read_text(encoding="utf-8")
+
+
+def read_preset(recipe: str, preset: str) -> Plain:
+    """The settings of a preset that ships with the package; errors as `preset_text`."""
+    return _parse(preset_text(recipe, preset))
 
 
 def _presets() -> Traversable:

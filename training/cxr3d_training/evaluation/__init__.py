@@ -1,0 +1,1 @@
+"""Evaluation of trained models beside baselines, on patients that no training saw."""
