@@ -221,6 +221,7 @@ def _settled(
     if severity is None:
         # Devices mostly lie where they should, in the middle of their scale.
         severity = 0.35 + 0.3 * by_severity if kind.device else 0.15 + 0.8 * by_severity
+        severity = round(severity, 3)
     severity = _checked_severity(kind, severity)
     style = _one_of(kind, "style", wish.get("style"), kind.styles)
     if not style and kind.styles:
@@ -371,11 +372,12 @@ def _companions(
         known = {plan.name for plan in plans} if name != "atelectasis" else set()
         if name in known or name in left_out or name in {plan.name for plan in brought}:
             return
-        own_seed = int(np.random.default_rng([seed, _TAG, kind_of(name).bit, 99]).integers(1 << 31))
+        rng = np.random.default_rng([seed, _TAG, kind_of(name).bit, 99])
+        own_seed = int(rng.integers(1 << 31))
         brought.append(
             PlannedFinding(
                 name,
-                severity,
+                round(severity, 3),
                 given.get("side", ""),
                 given.get("place", ""),
                 given.get("style", ""),
@@ -410,7 +412,8 @@ def _refuse_the_impossible(plans: Sequence[PlannedFinding], phase: str | None) -
                 "A large pneumothorax on both sides cannot be survived",
                 remedy="choose one side, or a severity of 0.6 or less",
             )
-        if plan.style == "compressive" and "pleural_effusion" not in names:
+        fluid = {s for other in plans if other.name == "pleural_effusion" for s in other.sides}
+        if plan.style == "compressive" and not fluid.issuperset(plan.sides):
             raise InvalidInputError(
                 "Compressive atelectasis needs a pleural effusion that compresses",
                 remedy="ask for a pleural effusion too, or for another style",

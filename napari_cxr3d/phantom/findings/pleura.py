@@ -19,11 +19,13 @@ from napari_cxr3d.phantom.findings.canvas import (
     Canvas,
     between,
 )
+from napari_cxr3d.phantom.findings.planning import PlannedFinding
 from napari_cxr3d.phantom.labels import Label, label_mask
 from napari_cxr3d.phantom.scene import Blend, Clip, Rule
 from napari_cxr3d.phantom.tissues import Tissue
 
 __all__ = [
+    "compressed_layer",
     "effusion_depth",
     "paint_compressive_atelectasis",
     "paint_effusion",
@@ -49,33 +51,43 @@ def paint_effusion(canvas: Canvas) -> None:
 
     Where the same side has a pneumothorax, the fluid's surface under the air is flat.
     """
-    depth = effusion_depth(canvas.severity)
+    depths = _depths(canvas.plan)
     air = {s for p in canvas.others if p.name == "pneumothorax" for s in p.sides}
     for side in canvas.plan.sides:
-        # Two sides are never quite alike.
-        own = depth if side == canvas.plan.sides[0] else depth * canvas.rng.uniform(0.6, 1.0)
+        own = depths[side]
         if side in air:
             _flat_level(canvas, side, own)
         else:
             _crescent(canvas, side, own)
         canvas.note(f"{side} pleural space", _behind(canvas, side), (0.0, own, 0.0))
-    canvas.measures["depth_mm"] = depth
+    canvas.measures["depth_mm"] = max(depths.values())
 
 
 def paint_compressive_atelectasis(canvas: Canvas) -> None:
     """The layer of airless lung on the fluid of an effusion, painted after the fluid."""
     effusion = next(p for p in canvas.others if p.name == "pleural_effusion")
-    depth = effusion_depth(effusion.severity)
-    layer = between(6.0, 30.0, canvas.severity)
+    depths, layer = _depths(effusion), compressed_layer(canvas.severity)
     for side in canvas.plan.sides:
-        airless = canvas.rule(
-            Tissue.ATELECTATIC_LUNG, LUNG_OF[side], soft_mm=5.0, rough_mm=3.0, rough_scale_mm=18.0,
-            mottle_hu=12.0,
-        )  # fmt: skip
-        left = _without_fluid(canvas, side, depth, layer)
-        canvas.builder.around_loft(left.rows, airless, box=canvas.box(side))
+        if side not in depths:
+            continue
+        _airless(canvas, side, depths[side], layer, marked=True)
         canvas.note(f"{side} lower lobe", _behind(canvas, side), (0.0, layer, 0.0))
     canvas.measures["layer_mm"] = layer
+
+
+def compressed_layer(severity: float) -> float:
+    """Greatest thickness of the lung that an effusion compresses in mm: 6 to 30."""
+    return between(6.0, 30.0, severity)
+
+
+def _airless(canvas: Canvas, side: str, depth: float, layer: float, *, marked: bool) -> None:
+    """Lung without air down to a layer above fluid of a depth."""
+    airless = canvas.rule(
+        Tissue.ATELECTATIC_LUNG, LUNG_OF[side], soft_mm=5.0, rough_mm=3.0, rough_scale_mm=18.0,
+        mottle_hu=12.0, marked=marked,
+    )  # fmt: skip
+    left = _without_fluid(canvas, side, depth, layer)
+    canvas.builder.around_loft(left.rows, airless, box=canvas.box(side))
 
 
 def paint_pneumothorax(canvas: Canvas) -> None:
@@ -179,8 +191,19 @@ def _cover_branches(canvas: Canvas, side: str, lung: Sections, rule: Rule) -> No
                 canvas.builder.cone(branch.points[k], branch.points[k + 1], (radius, radius), rule)
 
 
+def _depths(effusion: PlannedFinding) -> dict[str, float]:
+    """Depth of the fluid on each side; two sides are never quite alike."""
+    depth = effusion_depth(effusion.severity)
+    shares = (1.0, float(effusion.rng(1).uniform(0.6, 1.0)))
+    return {side: depth * share for side, share in zip(effusion.sides, shares, strict=False)}
+
+
 def _crescent(canvas: Canvas, side: str, depth: float) -> None:
     """Fluid about what it leaves of the lung."""
+    for other in canvas.others:
+        if other.style == "compressive" and side in other.sides:
+            # Under the fluid, too: at its border it mixes with airless lung and not with air.
+            _airless(canvas, side, depth, compressed_layer(other.severity), marked=False)
     left = _without_fluid(canvas, side, depth)
     fluid = canvas.rule(Tissue.FLUID, LUNG_OF[side], label=Label.PLEURAL_FLUID, mottle_hu=3.0)
     canvas.builder.around_loft(left.rows, fluid, box=canvas.box(side))
