@@ -40,7 +40,7 @@ _LEAST_CORRELATION = 0.3  # below it the reference shows another patient or view
 _INVERTED = 0.5  # polarity scores below minus this are those of inverted chests
 _TUKEY = 4.685  # of Tukey's biweight: 95 % efficient for Gaussian errors
 _ITERATIONS = 20
-_BLOCKS = 12  # per side; neighbouring pixels are no independent samples
+_BLOCKS = 8  # per side; neighbouring pixels are no independent samples
 _RESAMPLES = 100
 _CENTRAL = 0.125  # part of each side that lies outside the thorax's centre
 
@@ -180,7 +180,8 @@ def approximate_integrals(
     looks_inverted = score < -_INVERTED
     if reference is not None:
         mask = _usable(greys, region)
-        looks_inverted = _correlation(greys[mask], np.asarray(reference)[mask]) < 0
+        likeness = _correlation(greys[mask], np.asarray(reference)[mask])
+        looks_inverted = likeness < -_LEAST_CORRELATION
     if looks_inverted and polarity == "check":
         raise InvalidInputError(
             "The radiograph looks inverted",
@@ -370,7 +371,7 @@ def _by_reference(
     residual = y - gain * x - offset
     spread = 1.4826 * float(np.median(np.abs(residual - np.median(residual))))
     correlation = _weighted_correlation(x, y, weights)
-    if correlation < _LEAST_CORRELATION and gain > 0:
+    if abs(correlation) < _LEAST_CORRELATION:
         raise InvalidInputError(
             "The radiograph does not show what the reference shows",
             why=f"their correlation is {correlation:.2f}",
@@ -379,7 +380,7 @@ def _by_reference(
     rows, cols = np.nonzero(mask)
     block = rows * _BLOCKS // mask.shape[0] * _BLOCKS + cols * _BLOCKS // mask.shape[1]
     lines = _bootstrap(x, y, weights, block)
-    gain_sd, offset_sd = lines.std(axis=0)
+    gain_sd, offset_sd = lines.std(axis=0) * _efficiency(weights)
     return DisplayCalibration(
         float(gain), float(offset), float(gain_sd), float(offset_sd), spread, correlation,
         "reference", pixels=int(mask.sum()), **settings,
@@ -418,6 +419,16 @@ def _weighted_correlation(
 ) -> float:
     inliers = weights > 0
     return _correlation(x[inliers], y[inliers])
+
+
+def _efficiency(weights: npt.NDArray[np.float64]) -> float:
+    """How much more a robust line scatters than one whose weights were known beforehand.
+
+    ``mean(w) / mean(psi')``; with Tukey's weights, ``psi' = sqrt(w) (5 sqrt(w) - 4)`` (Huber and
+    Ronchetti, Robust Statistics, 2nd ed., 2009, section 7.6).
+    """
+    root = np.sqrt(weights)
+    return float(weights.mean() / max((root * (5 * root - 4)).mean(), 0.1))
 
 
 def _bootstrap(

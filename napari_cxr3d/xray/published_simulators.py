@@ -19,6 +19,7 @@ from napari_cxr3d.imaging import Volume, XrayView
 __all__ = [
     "PUBLISHED_SIMULATORS",
     "PublishedSimulator",
+    "eight_bits",
     "mean_projection",
     "mean_projection_view",
     "published_radiograph",
@@ -76,7 +77,7 @@ PUBLISHED_SIMULATORS: Mapping[str, PublishedSimulator] = MappingProxyType(
 """The published simulators by name."""
 
 
-def published_radiograph(volume: Volume, name: str) -> FloatImage:
+def published_radiograph(volume: Volume, name: str, *, size: int = 512) -> FloatImage:
     """The radiograph that a published system would have made of a CT.
 
     Parameters
@@ -85,6 +86,9 @@ def published_radiograph(volume: Volume, name: str) -> FloatImage:
         A CT.
     name : {"x2ct-clip", "x-win", "x-ray2ctpa"}
         The system; see `PUBLISHED_SIMULATORS` for its steps.
+    size : int
+        Pixels a side of X-WIN's and X-ray2CTPA's pictures; the field stays 512 mm. X2CT-CLIP's
+        have pixels of 1 mm, as many as the CT has mm.
 
     Returns
     -------
@@ -108,16 +112,17 @@ def published_radiograph(volume: Volume, name: str) -> FloatImage:
         return eight_bits(mean_projection(volume))
     from napari_cxr3d.xray.diffdrr_backend import published_drr
 
-    picture = published_drr(name, volume)
+    picture = published_drr(name, volume, size=size)
     return eight_bits(picture) if name == "x-win" else picture
 
 
 def eight_bits(picture: FloatImage) -> FloatImage:
     """A picture from its minimum to its maximum in steps of 1/255, cut off as uint8 is."""
-    low, span = float(picture.min()), float(np.ptp(picture))
-    if span == 0:
+    exact = picture.astype(np.float64)
+    low, high = exact.min(), exact.max()
+    if low == high:
         return np.zeros(picture.shape, np.float32)
-    stretched = (picture.astype(np.float64) - low) / span
+    stretched = (exact - low) / (high - low)
     return np.asarray(np.floor(stretched * 255 + 1e-9) / 255, np.float32)
 
 
