@@ -131,6 +131,16 @@ def test_what_only_the_radiograph_look_has_is_disabled_for_the_others(picture):
         assert field.toolTip() == "Only the radiograph look has this step."
 
 
+def test_a_realistic_look_has_variants_and_the_others_have_none(picture):
+    assert not picture._variant.isEnabled()
+    looks = []
+    picture.look_changed.connect(looks.append)
+    picture._looks.setCurrentIndex(3)
+    assert picture._variant.isEnabled()
+    picture._variant.setValue(7)
+    assert [(look.appearance, look.seed) for look in looks] == [("realistic", 0), ("realistic", 7)]
+
+
 def test_a_sweep_counts_both_ends(qtbot):
     form = SweepForm()
     qtbot.addWidget(form)

@@ -238,3 +238,40 @@ def test_the_table_can_be_removed(run, tmp_path):
         assert run("drr", tmp_path / "ct.nrrd", *SMALL, *options, "--out", out).exit_code == 0
         sums.append(np.load(out).sum())
     assert sums[1] < 0.9 * sums[0]
+
+
+def test_a_realistic_picture_is_drawn_from_its_seed(run, ct_file, tmp_path):
+    def picture(name: str, *options: str) -> np.ndarray:
+        out = tmp_path / name
+        result = run("drr", ct_file, *SMALL, "--appearance", "realistic", *options, "--out", out)
+        assert result.exit_code == 0, result.stderr
+        record = json.loads(out.with_name(f"{name}.json").read_text())
+        assert record["provenance"]["synthetic"] is True
+        return np.load(out)
+
+    default, zero, five = (
+        picture("a.npy"), picture("b.npy", "--seed", "0"), picture("c.npy", "--seed", "5")
+    )  # fmt: skip
+    np.testing.assert_array_equal(default, zero)
+    assert not np.array_equal(zero, five)
+
+
+def test_a_beam_or_seed_that_the_appearance_does_not_have_is_refused(run, ct_file, tmp_path):
+    for options in (
+        ("--appearance", "radiograph", "--seed", "1"),
+        ("--appearance", "realistic", "--energy", "60"),
+        ("--appearance", "x-win", "--kv", "100"),
+    ):
+        result = run("drr", ct_file, *SMALL, *options, "--out", tmp_path / "x.png")
+        assert result.exit_code == 2, options
+        assert not (tmp_path / "x.png").exists()
+
+
+def test_the_published_mean_projection_has_its_own_geometry(run, ct_file, tmp_path):
+    out = tmp_path / "clip.npy"
+    result = run("drr", ct_file, "--appearance", "x2ct-clip", "--out", out)
+    assert result.exit_code == 0, result.stderr
+    assert "parallel" in result.stderr
+    (view,) = json.loads(out.with_name("clip.npy.json").read_text())["views"]
+    assert view["pixel_mm"] == 1.0
+    assert tuple(view["detector_shape"]) == np.load(out).shape

@@ -19,6 +19,10 @@ from napari_cxr3d.inference import DrrRequest, DrrResult, render_drr, sweep_view
 from napari_cxr3d.progress import CancelToken, Progress
 from napari_cxr3d.xray.appearance import Appearance, AppearanceWindow, Noise, render
 from napari_cxr3d.xray.attenuation import bone_attenuation, water_attenuation
+from napari_cxr3d.xray.diffdrr_backend import published_drr, published_view
+from napari_cxr3d.xray.published_simulators import published_radiograph
+from napari_cxr3d.xray.simulator_domains import domain
+from napari_cxr3d.xray.simulator_system import Simulator
 from napari_cxr3d.xray.spectra import polyenergetic_integrals
 
 SMALL = XrayView(detector_shape=(20, 24), pixel_mm=12.0)
@@ -253,3 +257,65 @@ def test_a_sweep_that_cannot_be_made_says_what_to_change(
 ) -> None:
     with pytest.raises(InvalidInputError, match=message):
         sweep_views(preset("pa"), start, stop, step)
+
+
+def test_a_realistic_radiograph_has_a_system_of_its_own_for_each_seed(block: Volume) -> None:
+    first, again, other = (project(block, appearance="realistic", seed=s) for s in (2, 2, 3))
+    np.testing.assert_array_equal(first.pictures, again.pictures)
+    assert not np.array_equal(first.pictures, other.pictures)
+    system = domain("realistic").sample(2)
+    assert first.provenance.seed == 2
+    assert Simulator.from_dict(first.provenance.parameters["appearance"]) == system
+    assert first.provenance.parameters["kilovolt"] == system.beam.kilovolt
+    assert first.quantity == "display"
+    json.dumps(first.provenance.to_dict(), allow_nan=False)
+
+
+def test_a_tube_voltage_takes_the_place_of_the_systems_own(block: Volume) -> None:
+    result = project(block, appearance="realistic", seed=2, kilovolt=61.0)
+    plain = project(block, appearance="integral", kilovolt=61.0)
+    np.testing.assert_array_equal(result.integrals, plain.integrals)
+    assert result.provenance.parameters["appearance"]["beam"]["kilovolt"] == 61.0
+
+
+def test_a_simulator_can_be_given_itself(block: Volume) -> None:
+    views = sweep_views(SMALL, 0, 20, 10)
+    result = project(block, appearance=domain("drr").sample(0), views=views)
+    plain = project(block, appearance="integral", views=views)
+    spread = np.ptp(plain.integrals)
+    expected = (plain.integrals - plain.integrals.min()) / spread  # one window for the sweep
+    np.testing.assert_allclose(result.pictures, expected, atol=1e-4)
+
+
+def test_published_looks_project_what_their_authors_did(block: Volume) -> None:
+    pytest.importorskip("diffdrr")
+    x_win, x_ray2ctpa = (project(block, appearance=name) for name in ("x-win", "x-ray2ctpa"))
+    np.testing.assert_array_equal(x_win.integrals, x_ray2ctpa.integrals)
+    assert (x_win.pictures.min(), x_win.pictures.max()) == (0, 1)
+    assert x_ray2ctpa.pictures is x_ray2ctpa.integrals
+    assert "kilovolt" not in x_win.provenance.parameters
+
+
+def test_any_projector_makes_diffdrrs_published_picture(block: Volume) -> None:
+    pytest.importorskip("diffdrr")
+    view = published_view("x-win", size=32)
+    ours = project(block, appearance="x-win", views=(view,), quality="exact").pictures[0]
+    theirs = published_drr("x-win", block, size=32)
+    assert np.abs(ours - theirs).mean() < 0.01
+
+
+def test_x2ct_clip_projects_once_from_the_front(block: Volume) -> None:
+    result = project(block, appearance="x2ct-clip")
+    np.testing.assert_array_equal(result.pictures[0], published_radiograph(block, "x2ct-clip"))
+    assert result.views[0].detector_shape == result.pictures.shape[1:]
+    for views in ((replace(SMALL, yaw=30.0),), sweep_views(SMALL, 0, 10, 5)):
+        with pytest.raises(InvalidInputError, match="straight from the front"):
+            project(block, appearance="x2ct-clip", views=views)
+    project(block, appearance="x2ct-clip", views=(replace(SMALL, yaw=180.0),))
+
+
+def test_published_looks_know_no_tube_voltage(block: Volume) -> None:
+    with pytest.raises(InvalidInputError, match="no tube voltage"):
+        project(block, appearance="x-win", kilovolt=120.0)
+    with pytest.raises(InvalidInputError, match="seed must be 0 or more"):
+        project(block, appearance="realistic", seed=-1)
