@@ -114,7 +114,7 @@ def test_an_empty_side_says_so_when_a_case_is_drawn(make_chest) -> None:
 
 def test_the_memory_makes_a_value_once_for_many_threads_and_keeps_its_budget() -> None:
     made: list[str] = []
-    memory: Memory[bytes] = Memory(len, budget=30)
+    memory: Memory[bytes] = Memory(30, len)
 
     def make(name: str) -> bytes:
         made.append(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass, replace
 from functools import cache
@@ -14,13 +15,23 @@ import numpy as np
 from cxr3d_training.data.conditioning import Conditioning, Prepared, condition
 from napari_cxr3d.errors import InvalidInputError
 
-__all__ = ["PHANTOM_SIZE_MM", "STREAM", "make_phantom", "phantom_code", "phantom_seeds"]
+__all__ = [
+    "PHANTOM_SIZE_MM",
+    "STREAM",
+    "make_phantom",
+    "parse_phantoms",
+    "phantom_code",
+    "phantom_seeds",
+]
 
 PHANTOM_SIZE_MM = (340.0, 260.0, 340.0)
 """Extent along (I, P, L): a chest with its arms."""
 
 STREAM = 1_000_000
 """Phantoms of one stream: ``phantom:N:S`` has the seeds S * STREAM + 0 ... N - 1."""
+
+
+_NAMED = re.compile(r"phantom:(\d+)(?::(\d+))?")
 
 
 def phantom_seeds(count: int, stream: int = 0) -> list[int]:
@@ -37,6 +48,14 @@ def phantom_seeds(count: int, stream: int = 0) -> list[int]:
             why=f"it is asked for {count} of stream {stream}",
         )
     return [stream * STREAM + k for k in range(count)]
+
+
+def parse_phantoms(source: str) -> list[int] | None:
+    """The seeds that ``phantom:N`` or ``phantom:N:STREAM`` names; None for anything else."""
+    match = _NAMED.fullmatch(source)
+    if match is None:
+        return None
+    return phantom_seeds(int(match[1]), int(match[2] or 0))
 
 
 def make_phantom(

@@ -7,7 +7,6 @@ end. A run that was stopped leaves cases and notes; the next one passes over wha
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -25,7 +24,7 @@ from cxr3d_training.data.manifest import (
     read_notes,
     write_note,
 )
-from cxr3d_training.data.phantoms import PHANTOM_SIZE_MM, phantom_code, phantom_seeds
+from cxr3d_training.data.phantoms import PHANTOM_SIZE_MM, parse_phantoms, phantom_code
 from cxr3d_training.data.runners import Runner, here
 from cxr3d_training.data.sources import CtSource, Passed, find_sources
 from cxr3d_training.data.store import (
@@ -41,9 +40,8 @@ from cxr3d_training.data.tasks import CtTask, Outcome, PhantomTask, Task, reason
 from napari_cxr3d.errors import Cxr3dError, ExportError, InvalidInputError
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 
-__all__ = ["Summary", "parse_phantoms", "prepare"]
+__all__ = ["Summary", "prepare"]
 
-_PHANTOMS = re.compile(r"phantom:(\d+)(?::(\d+))?")
 _SETTINGS = "zarr.json"  # of the root group
 _ATTRIBUTE = "cxr3d_dataset"
 
@@ -85,14 +83,6 @@ class Summary:
     cases: Mapping[str, int]
     rows_unused: int = 0
     unlisted: int = 0
-
-
-def parse_phantoms(source: str) -> list[int] | None:
-    """The seeds that ``phantom:N`` or ``phantom:N:STREAM`` names; None for anything else."""
-    match = _PHANTOMS.fullmatch(source)
-    if match is None:
-        return None
-    return phantom_seeds(int(match[1]), int(match[2] or 0))
 
 
 def prepare(
@@ -205,6 +195,7 @@ class _Run:
         self._notes: dict[str, Note] = {}
         self._paths: dict[str, Path] = {}
         self._present = set(case_ids(out))
+        self._claimed: set[str] = set()  # cases that a source of this run is known to be
 
     def phantom_tasks(self, seeds: list[int], size_mm: tuple[float, float, float]) -> list[Task]:
         """The phantoms that are not there yet."""
@@ -247,6 +238,7 @@ class _Run:
                 if note != old:
                     write_note(self._out, note)
                 self.kept += 1
+                self._claimed.add(old.case)
                 continue
             self._notes[place], self._paths[place] = note, ct.path
             tasks.append(CtTask(place, ct, self._settings, *consents))
@@ -272,11 +264,13 @@ class _Run:
             passed = Passed(path, place, outcome.reason, broken=True)
             self._skip(passed, self._notes.get(place, Note(place)))
             return
-        if outcome.case_id in self._present:
+        if outcome.case_id in self._claimed:
             self.same += 1
+        elif outcome.case_id in self._present:
+            self.kept += 1  # stored by a run that was killed before it could note it
         else:
             self.made += 1
-            self._present.add(outcome.case_id)
+        self._claimed.add(outcome.case_id)
         if place in self._notes:
             write_note(self._out, replace(self._notes[place], case=outcome.case_id))
 

@@ -55,12 +55,13 @@ def in_processes(count: int) -> Runner:
     def run(tasks: Sequence[Task], dataset: Path, cancel: CancelToken) -> Iterator[Outcome]:
         waiting = deque(tasks)
         while waiting:
-            suspects: list[Task] = []
-            yield from _pooled(waiting, dataset, cancel, count, suspects)
-            for task in suspects:
-                alone: list[Task] = []
-                yield from _pooled(deque([task]), dataset, cancel, 1, alone)
-                if alone:
+            at_work: list[Task] = []
+            yield from _pooled(waiting, dataset, cancel, count, _AHEAD * count, at_work)
+            suspects = deque(at_work)
+            while suspects:
+                culprit: list[Task] = []
+                yield from _pooled(suspects, dataset, cancel, 1, 1, culprit)
+                for task in culprit:
                     yield Outcome(task.place, reason=_DIED)
 
     return run
@@ -71,9 +72,10 @@ def _pooled(
     dataset: Path,
     cancel: CancelToken,
     count: int,
-    suspects: list[Task],
+    ahead: int,
+    at_work: list[Task],
 ) -> Iterator[Outcome]:
-    """Outcomes from one pool; when it breaks, the tasks at work become suspects."""
+    """Outcomes from one pool; when it breaks, what it had been handed goes to `at_work`."""
     before = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(
         min(count, len(waiting)), multiprocessing.get_context("spawn"), initializer=_serve
@@ -83,9 +85,9 @@ def _pooled(
     try:
         while waiting or working:
             cancel.raise_if_cancelled()
-            while waiting and len(working) < _AHEAD * count:
-                task = waiting.popleft()
-                working[pool.submit(run_task, task, dataset)] = task
+            while waiting and len(working) < ahead:
+                working[pool.submit(run_task, waiting[0], dataset)] = waiting[0]
+                waiting.popleft()
             done, _ = wait(working, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
             for future in done:
                 outcome = future.result()
@@ -93,7 +95,7 @@ def _pooled(
                 yield outcome
         finished = True
     except BrokenProcessPool:
-        suspects.extend(working.values())
+        at_work.extend(working.values())
     finally:
         pool.shutdown(wait=finished, cancel_futures=True)
         if not finished:  # stopped or broken: what is at work is not waited for
@@ -116,7 +118,7 @@ def _serve() -> None:
     threading.Thread(target=leave_with_parent, name="parent-watch", daemon=True).start()
 
 
-def on_cluster(address: str) -> Runner:
+def on_cluster(address: str, *, connect_s: float = 15.0) -> Runner:
     """A runner on the workers of a dask.distributed scheduler.
 
     The cluster runs the cases of a killed worker again elsewhere. All workers must see the
@@ -126,20 +128,23 @@ def on_cluster(address: str) -> Runner:
     ----------
     address : str
         The scheduler's, such as ``tcp://10.0.0.1:8786``.
+    connect_s : float
+        Seconds to wait for its answer.
     """
 
     def run(tasks: Sequence[Task], dataset: Path, cancel: CancelToken) -> Iterator[Outcome]:
-        client = _client(address)
+        client = _client(address, connect_s)
         try:
             _check_workers(client, dataset)
-            yield from _submitted(client, tasks, dataset, cancel)
+            with client.as_current():
+                yield from _submitted(client, tasks, dataset, cancel)
         finally:
             client.close()
 
     return run
 
 
-def _client(address: str) -> Any:
+def _client(address: str, connect_s: float) -> Any:
     try:
         from distributed import Client
     except ImportError as error:
@@ -148,7 +153,7 @@ def _client(address: str) -> Any:
             remedy='type pip install "napari-cxr3d[train]"',
         ) from error
     try:
-        return Client(address, timeout="20s", set_as_default=False)
+        return Client(address, timeout=connect_s, set_as_default=False)
     except (OSError, ValueError) as error:
         raise BackendUnavailableError(
             f"The scheduler at {address} does not answer",
