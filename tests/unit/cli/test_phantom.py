@@ -49,8 +49,9 @@ def test_the_picture_is_a_marked_radiograph(run, tmp_path):
 
     done = run("phantom", "--out", tmp_path, "--spacing-mm", "8")
     assert done.exit_code == 0, done.stderr
-    picture = Image.open(tmp_path / "pa.png")
-    assert picture.size == (512, 512)
+    with Image.open(tmp_path / "pa.png") as picture:
+        assert picture.size == (512, 512)
+        assert "SYNTHETIC" in str(picture.info)
 
 
 def test_nothing_is_replaced_unasked(run, tmp_path):
@@ -66,7 +67,7 @@ def test_nothing_is_replaced_unasked(run, tmp_path):
 
 def test_wrong_usage_says_what_is_wrong(run, tmp_path):
     for arguments, word in (
-        (["--finding", "pnumonia"], "pneumonia"),
+        (["--finding", "pnumothorax"], "pneumothorax"),
         (["--size-mm", "3,4"], "I,P,L"),
         (["--device", "abacus"], "cpu"),
     ):

@@ -67,7 +67,7 @@ def test_tissues_have_the_hu_of_tissues(healthy):
         mask = ndimage.binary_erosion(np.isin(healthy.labels, [int(v) for v in labels]))
         return float(np.median(hu[mask]))
 
-    assert median(*LUNG) == pytest.approx(-860, abs=60)
+    assert median(*LUNG) == pytest.approx(-830, abs=60)
     assert median(Label.FAT) == pytest.approx(-100, abs=25)
     assert median(Label.MUSCLE) == pytest.approx(55, abs=25)
     assert median(Label.LIVER) == pytest.approx(60, abs=40)
@@ -113,11 +113,8 @@ def test_a_finding_leaves_the_anatomy_of_the_seed_alone():
     assert np.array_equal(without.labels[elsewhere], with_nodule.labels[elsewhere])
 
 
-def test_the_voxel_size_does_not_change_the_patient(ill):
-    finer = make_thorax(
-        12, FOV, 2.0, findings={f.name: {"severity": f.severity, "side": f.side or None,
-                                          "place": f.place or None} for f in ill.findings[:0]}
-    )  # fmt: skip
+def test_the_voxel_size_does_not_change_the_patient():
+    finer = make_thorax(12, FOV, 2.5)
     coarser = make_thorax(12, FOV, 4.0)
     for name, point in finer.landmarks.items():
         assert point == pytest.approx(coarser.landmarks[name], abs=0.01)
@@ -192,11 +189,11 @@ def test_random_cohorts_have_varied_findings():
         ({"seed": -1}, "seed"),
         ({"size_mm": (0, 1, 1)}, "field of view"),
         ({"spacing_mm": -2}, "spacing"),
-        ({"spacing_mm": 0.1}, "memory"),
+        ({"spacing_mm": 0.05}, "memory"),
         ({"sex": "other"}, "sex"),
         ({"age": 7}, "18"),
         ({"phase": "arterial"}, "phase"),
-        ({"findings": ["pnumonia"]}, "pneumonia"),
+        ({"findings": ["pnumothorax"]}, "pneumothorax"),
         ({"device": "tpu"}, "cpu"),
         ({"findings": {"pulmonary_embolism": 1.0}, "phase": "none"}, "phase"),
     ],
