@@ -30,6 +30,7 @@ from projector_peers import PEERS, processor_seconds
 
 from napari_cxr3d.imaging import Volume, XrayView
 from napari_cxr3d.phantom.ellipsoids import EllipsoidPhantom, thorax_ellipsoids
+from napari_cxr3d.workers import Workers, available_threads
 from napari_cxr3d.xray.attenuation import (
     DEFAULT_ENERGY_KEV,
     hu_to_attenuation,
@@ -37,7 +38,6 @@ from napari_cxr3d.xray.attenuation import (
 )
 from napari_cxr3d.xray.cpu import CpuProjector
 from napari_cxr3d.xray.cpu.copies import copies_of
-from napari_cxr3d.workers import Workers, available_threads
 from napari_cxr3d.xray.projector import Quality
 
 Image = npt.NDArray[np.float32]

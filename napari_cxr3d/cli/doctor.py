@@ -7,10 +7,10 @@ from typing import Annotated
 
 import typer
 
-from napari_cxr3d.terminal import console
 from napari_cxr3d.cli.checks import SECTIONS, Finding, State
-from napari_cxr3d.terminal.command import FAILURE
 from napari_cxr3d.progress import Progress
+from napari_cxr3d.terminal import console
+from napari_cxr3d.terminal.command import FAILURE
 
 __all__ = ["doctor"]
 

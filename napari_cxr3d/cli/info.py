@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_cxr3d.terminal import console
-from napari_cxr3d.terminal.command import consent_option
 from napari_cxr3d.cli.options import ReadingOptions
 from napari_cxr3d.errors import ConsentRequiredError
+from napari_cxr3d.terminal import console
+from napari_cxr3d.terminal.command import consent_option
 
 if TYPE_CHECKING:
     from napari_cxr3d.io import Inspection, SeriesEntry

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from napari_cxr3d.terminal import console
-from napari_cxr3d.terminal.command import usage_errors
 from napari_cxr3d.cli.options import (
     CtPath,
     ReadingOptions,
@@ -26,6 +24,8 @@ from napari_cxr3d.cli.projection import (
     save_result,
     suffix_of,
 )
+from napari_cxr3d.terminal import console
+from napari_cxr3d.terminal.command import usage_errors
 
 if TYPE_CHECKING:
     from napari_cxr3d.inference import DrrResult

@@ -465,13 +465,17 @@ def cardiothoracic_ratio(labels: npt.NDArray[np.uint8]) -> float:
     float
         0 where heart or chest are out of the field of view.
     """
-    heart = np.isin(labels, HEART).any(axis=1)
-    chest = np.isin(labels, CHEST).any(axis=1)
+    heart = np.any(np.isin(labels, HEART), axis=(0, 1))
+    chest: npt.NDArray[np.bool_] = np.any(np.isin(labels, CHEST), axis=1)
     if not (heart.any() and chest.any()):
         return 0.0
-    heart_columns = np.flatnonzero(heart.any(axis=0))
-    widths = [np.ptp(np.flatnonzero(row)) + 1 for row in chest if row.any()]
-    return float((np.ptp(heart_columns) + 1) / max(widths))
+    widths = [_width(row) for row in chest if row.any()]
+    return _width(heart) / max(widths)
+
+
+def _width(row: npt.NDArray[np.bool_]) -> int:
+    """From the first to the last voxel that is set."""
+    return int(np.ptp(np.flatnonzero(row))) + 1
 
 
 def _boxes(bits: npt.NDArray[np.uint32], grid: Grid, names: Sequence[str]) -> Iterator[Box]:

@@ -16,8 +16,8 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from napari_cxr3d.terminal import console
 from napari_cxr3d.errors import Cancelled, ConsentRequiredError, Cxr3dError, InvalidInputError
+from napari_cxr3d.terminal import console
 
 __all__ = ["FAILURE", "INTERRUPTED", "as_command", "consent_option", "usage_errors"]
 

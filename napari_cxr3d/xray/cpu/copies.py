@@ -20,9 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_cxr3d.imaging import Grid, Volume
+from napari_cxr3d.workers import Workers
 from napari_cxr3d.xray.attenuation import hu_to_attenuation, hu_to_basis
 from napari_cxr3d.xray.cpu import copy_kernels
-from napari_cxr3d.workers import Workers
 
 __all__ = ["LEVELS", "Channel", "Copy", "copies_of", "level_grid", "swapped_order"]
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.imaging import Grid, XrayView
+from napari_cxr3d.workers import Workers
 from napari_cxr3d.xray.cpu import rays, shear_kernels
 from napari_cxr3d.xray.cpu.shear_plan import ShearPlan, plan_shear, shear_axes
-from napari_cxr3d.workers import Workers
 
 __all__ = ["Method", "Operator", "voxel_geometry"]
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.imaging import Grid, Volume, XrayView
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
+from napari_cxr3d.workers import Workers, available_threads
 from napari_cxr3d.xray.attenuation import (
     DEFAULT_ENERGY_KEV,
     bone_attenuation,
@@ -19,7 +20,6 @@ from napari_cxr3d.xray.cpu import copy_kernels
 from napari_cxr3d.xray.cpu.copies import LEVELS, Channel, copies_of, level_grid, swapped_order
 from napari_cxr3d.xray.cpu.operators import Method, Operator
 from napari_cxr3d.xray.cpu.shear_plan import FEWEST_VOXELS
-from napari_cxr3d.workers import Workers, available_threads
 from napari_cxr3d.xray.projector import FloatImages, Quality
 
 __all__ = ["CpuProjector", "warm_up"]

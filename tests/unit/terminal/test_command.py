@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from napari_cxr3d.terminal.command import as_command, usage_errors
 from napari_cxr3d.errors import Cancelled, InvalidInputError, UnreadableFileError
+from napari_cxr3d.terminal.command import as_command, usage_errors
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from napari_cxr3d.imaging import Grid, Volume
+from napari_cxr3d.workers import Workers
 from napari_cxr3d.xray.attenuation import hu_to_attenuation
 from napari_cxr3d.xray.cpu import _jit, copies
 from napari_cxr3d.xray.cpu.copies import Channel, copies_of, level_grid
-from napari_cxr3d.workers import Workers
 
 MU = Channel(70.0)
 BONE = Channel(None)
