@@ -16,14 +16,8 @@ import numpy as np
 from napari_cxr3d.phantom.anatomy.person import Person
 from napari_cxr3d.phantom.findings.finding import Finding
 from napari_cxr3d.phantom.findings.vocabulary import FINDINGS
-from napari_cxr3d.phantom.report_phrases import (
-    DENIALS,
-    IMPRESSION_ORDER,
-    NORMAL,
-    REGIONS,
-    impression_of,
-    sentences_of,
-)
+from napari_cxr3d.phantom.report_phrases import impression_of, sentences_of
+from napari_cxr3d.phantom.report_regions import DENIALS, IMPRESSION_ORDER, NORMAL, REGIONS
 
 __all__ = ["WORDS", "mentions", "write_report"]
 

@@ -12,7 +12,7 @@ from napari_cxr3d.phantom.anatomy.person import Person
 from napari_cxr3d.phantom.findings import FINDINGS, Finding, paint_findings, plan_findings
 from napari_cxr3d.phantom.findings.planning import Request
 from napari_cxr3d.phantom.report import WORDS, mentions, write_report
-from napari_cxr3d.phantom.report_phrases import IMPRESSION_ORDER, REGIONS
+from napari_cxr3d.phantom.report_regions import IMPRESSION_ORDER, REGIONS
 
 PERSON = Person(phase="ctpa")
 
