@@ -94,6 +94,20 @@ def test_what_is_no_network_of_ours_is_not_called(target) -> None:
         build_network({"_target_": target, "path": "x"})
 
 
+def test_a_foreign_class_seen_through_our_module_is_not_built(monkeypatch) -> None:
+    from napari_cxr3d.models.codecs import base
+
+    monkeypatch.setattr(base, "Foreign", torch.nn.Linear, raising=False)
+    with pytest.raises(InvalidInputError, match="not a network's class"):
+        build_network(
+            {
+                "_target_": "napari_cxr3d.models.codecs.base.Foreign",
+                "in_features": 1,
+                "out_features": 1,
+            }
+        )
+
+
 def test_an_unknown_network_or_argument_is_told() -> None:
     with pytest.raises(InvalidInputError, match=r"no network called.*Update napari-cxr3d"):
         build_network({"_target_": "napari_cxr3d.models.codecs.WarpCodec"})
