@@ -257,7 +257,8 @@ class ViewRenderer:
 
         def develop(channels: list[FloatImages], view: XrayView, seed: int) -> FloatImages:
             water, bone = channels
-            return self._pictures((water[None], bone[None]), [view], [seed])[0]
+            picture: FloatImages = self._pictures((water[None], bone[None]), [view], [seed])[0]
+            return picture
 
         with ThreadPoolExecutor(available_threads(), "develop") as crew:
             rows = []
