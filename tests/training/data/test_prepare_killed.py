@@ -28,7 +28,7 @@ from napari_cxr3d.io import write_volume
 from napari_cxr3d.progress import CancelToken, Progress
 
 COUNT = 12
-OPTIONS = ("--public", "--spacing", "3.5")
+OPTIONS = ("--public", "--spacing-mm", "3.5")
 SETTINGS = Conditioning(spacing_mm=(3.5, 3.5, 3.5))
 
 
@@ -213,9 +213,9 @@ def test_the_command_says_what_it_did(scans: Path, tmp_path: Path, command) -> N
     assert failed.returncode == 1
     assert "broken.nrrd" in failed.stderr
     assert "Nothing could be read" in failed.stderr
-    usage = command("prepare", scans, "--out", tmp_path / "b", "--spacing", "1,2")
+    usage = command("prepare", scans, "--out", tmp_path / "b", "--spacing-mm", "1,2")
     assert usage.returncode == 2
-    assert "--spacing" in usage.stderr
+    assert "--spacing-mm" in usage.stderr
     assert not (tmp_path / "b").exists()
     missing = command("verify", tmp_path / "b")
     assert missing.returncode == 1

@@ -29,13 +29,13 @@ _MOST_WORKERS = 4  # by default: each holds a whole CT in memory
 class ConditioningOptions:
     """What is done to every case."""
 
-    spacing: Annotated[
+    spacing_mm: Annotated[
         str, typer.Option(metavar="MM|I,P,L", help="Voxel spacing of the dataset.")
     ] = "2"
     hu_range: Annotated[
         str, typer.Option("--hu-range", metavar="LOW,HIGH", help="HU beyond are clipped to it.")
     ] = "-1024,3071"
-    crop: Annotated[
+    crop_margin_mm: Annotated[
         float | None,
         typer.Option(
             metavar="MM",
@@ -46,10 +46,10 @@ class ConditioningOptions:
     remove_table: Annotated[
         bool, typer.Option("--remove-table", help="Put air in place of all that is no patient.")
     ] = False
-    min_length: Annotated[
+    min_length_mm: Annotated[
         float, typer.Option(metavar="MM", help="Pass over CTs shorter than this along the patient.")
     ] = 100.0
-    phantom_size: Annotated[
+    phantom_size_mm: Annotated[
         str, typer.Option(metavar="I,P,L", help="Extent of phantoms in mm.")
     ] = "340,260,340"
 
@@ -63,21 +63,21 @@ class ConditioningOptions:
         """
         from cxr3d_training.data.conditioning import Conditioning
 
-        spacing = _numbers(self.spacing, "--spacing", (1, 3))
+        spacing = _numbers(self.spacing_mm, "--spacing-mm", (1, 3))
         low, high = _numbers(self.hu_range, "--hu-range", (2,))
         i, p, ell = spacing * 3 if len(spacing) == 1 else spacing
         with usage_errors():
             return Conditioning(
                 spacing_mm=(i, p, ell),
                 hu_range=(round(low), round(high)),
-                crop_margin_mm=self.crop,
+                crop_margin_mm=self.crop_margin_mm,
                 remove_table=self.remove_table,
-                least_length_mm=self.min_length,
+                least_length_mm=self.min_length_mm,
             )
 
     def size_mm(self) -> tuple[float, float, float]:
         """Extent of phantoms."""
-        i, p, ell = _numbers(self.phantom_size, "--phantom-size", (3,))
+        i, p, ell = _numbers(self.phantom_size_mm, "--phantom-size-mm", (3,))
         return (i, p, ell)
 
 
