@@ -61,8 +61,8 @@ def phantom(
         bool | None,
         typer.Option("--table/--no-table", show_default="with", help="The CT table."),
     ] = None,
-    spacing: Annotated[float, typer.Option(metavar="MM", help="Voxel spacing.")] = 2.0,
-    extent: Annotated[
+    spacing_mm: Annotated[float, typer.Option(metavar="MM", help="Voxel spacing.")] = 2.0,
+    size_mm: Annotated[
         str,
         typer.Option(metavar="I,P,L", help="Field of view along inferior, posterior, left in mm."),
     ] = "340,260,340",
@@ -89,14 +89,14 @@ def phantom(
         return
     if out is None:
         raise typer.BadParameter("it is needed.", param_hint="--out")
-    size_mm = _parse_extent(extent)
+    size = _size(size_mm)
     from napari_cxr3d.phantom import make_thorax
 
     with usage_errors(), console.interruptible() as cancel:
         case = make_thorax(
             seed,
-            size_mm,
-            spacing,
+            size,
+            spacing_mm,
             sex,
             habitus,
             _findings(finding),
@@ -111,12 +111,12 @@ def phantom(
         console.result(str(path))
 
 
-def _parse_extent(text: str) -> tuple[float, float, float]:
+def _size(text: str) -> tuple[float, float, float]:
     try:
         i, p, ell = (float(part) for part in text.split(","))
     except ValueError:
         raise typer.BadParameter(
-            f"{text!r} is not of the form I,P,L in mm.", param_hint="--extent"
+            f"{text!r} is not of the form I,P,L in mm.", param_hint="--size-mm"
         ) from None
     return i, p, ell
 

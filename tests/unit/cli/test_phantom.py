@@ -9,7 +9,7 @@ import numpy as np
 from napari_cxr3d.io import read_ct
 from napari_cxr3d.phantom import FINDINGS, make_thorax
 
-SMALL = ("--spacing", "6", "--no-picture")
+SMALL = ("--spacing-mm", "6", "--no-picture")
 
 
 def test_a_patient_is_written_with_everything_that_is_known(run, tmp_path):
@@ -47,7 +47,7 @@ def test_label_maps_keep_every_bit(run, tmp_path):
 def test_the_picture_is_a_marked_radiograph(run, tmp_path):
     from PIL import Image
 
-    done = run("phantom", "--out", tmp_path, "--spacing", "8")
+    done = run("phantom", "--out", tmp_path, "--spacing-mm", "8")
     assert done.exit_code == 0, done.stderr
     with Image.open(tmp_path / "pa.png") as picture:
         assert picture.size == (512, 512)
@@ -68,7 +68,7 @@ def test_nothing_is_replaced_unasked(run, tmp_path):
 def test_wrong_usage_says_what_is_wrong(run, tmp_path):
     for arguments, word in (
         (["--finding", "pnumothorax"], "pneumothorax"),
-        (["--extent", "3,4"], "I,P,L"),
+        (["--size-mm", "3,4"], "I,P,L"),
         (["--device", "abacus"], "cpu"),
     ):
         done = run("phantom", *arguments, "--out", tmp_path / "x", *SMALL)
