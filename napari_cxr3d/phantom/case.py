@@ -36,10 +36,18 @@ HEART = (
     Label.LEFT_VENTRICLE,
     Label.RIGHT_ATRIUM,
     Label.RIGHT_VENTRICLE,
-    Label.PERICARDIUM,
     Label.PERICARDIAL_FLUID,
 )
-CHEST = (*LUNG, *HEART, Label.PLEURAL_AIR, Label.PLEURAL_FLUID, Label.MEDIASTINUM)
+"""What the heart's shadow is measured on; fat pads are left out, as a reader does."""
+
+CHEST = (
+    *LUNG,
+    *HEART,
+    Label.PERICARDIUM,
+    Label.PLEURAL_AIR,
+    Label.PLEURAL_FLUID,
+    Label.MEDIASTINUM,
+)
 """What lies within the ribs."""
 
 _TOLD = ("sex", "age", "habitus", "phase", "arms", "table", "inspiration", "heart_scale")

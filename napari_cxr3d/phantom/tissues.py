@@ -1,11 +1,12 @@
-"""Hounsfield units of tissues, without contrast, in the venous phase and at CT pulmonary angiography.
+"""Hounsfield units of tissues: without contrast, venous phase, CT pulmonary angiography.
 
 The figures are typical values at 120 kV. Sources, by the letter at each row:
 
 a. Lamba et al., AJR 203, W80-W86 (2014): unenhanced soft tissues of the abdomen on two scanners.
 b. Jang et al., Radiology 291, 360-367 (2019): trabecular bone of L1 by age, 226 HU below 30
    years, 2.5 HU less a year; Pickhardt et al., Ann. Intern. Med. 158, 588-595 (2013).
-c. Kalra et al. and the ACR phantom literature put fat at -120 to -90 and muscle at 40 to 60.
+c. Modes of the histograms of real chest CTs as `benchmarks/phantom.py` prints them: fat -106 to
+   -102, muscle and blood 38 to 70.
 d. Lung at full inspiration: Gevenois et al., AJRCCM 153, 187-192 (1996), -850 to -880 HU.
 e. CT pulmonary angiography asks for 250 HU or more in the pulmonary trunk: Wittram, AJR 188,
    1255-1261 (2007); the left heart follows some seconds later.

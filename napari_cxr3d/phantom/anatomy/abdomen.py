@@ -27,8 +27,9 @@ def domes_of(figure: Figure) -> dict[str, Dome]:
         row = dome.rows[0]
         domes[side] = Dome(
             (float(apex[0]), float(apex[1]), float(apex[2])),
-            (float(row[1]), float(row[2]), figure.lung_floor), dome,
-        )  # fmt: skip
+            (float(row[1]), float(row[2]), figure.lung_floor),
+            dome,
+        )
     return domes
 
 
@@ -71,16 +72,25 @@ def abdominal_organs(bench: Bench, domes: dict[str, Dome]) -> dict[str, Ellipsoi
 
     lower = 1.0 - bench.person.hernia
     return {
-        "liver": Ellipsoidal(below(right, -68, 0, 62 + 0.3 * wobble[0]), np.array([82, 92, 64.0]) * s),
+        "liver": Ellipsoidal(
+            below(right, -68, 0, 62 + 0.3 * wobble[0]), np.array([82, 92, 64.0]) * s
+        ),
         "left liver": Ellipsoidal(below(right, 0, -52, 52), np.array([78, 38, 38.0]) * s),
-        "stomach": Ellipsoidal(below(left, 62, 8, 48 * lower + 6 + wobble[1]), np.array([46, 48, 46.0]) * s),
+        "stomach": Ellipsoidal(
+            below(left, 62, 8, 48 * lower + 6 + wobble[1]), np.array([46, 48, 46.0]) * s
+        ),
         "spleen": Ellipsoidal(
-            below(left, 104, 46, 62 + wobble[2]), np.array([24, 46, 48.0]) * s,
+            below(left, 104, 46, 62 + wobble[2]),
+            np.array([24, 46, 48.0]) * s,
             _turned(0.5),
         ),
-        "right kidney": Ellipsoidal(below(right, -58, 44, 118 + wobble[3]), np.array([27, 24, 52.0]) * s),
-        "left kidney": Ellipsoidal(below(left, 58, 46, 92 + wobble[4]), np.array([27, 24, 52.0]) * s),
-    }  # fmt: skip
+        "right kidney": Ellipsoidal(
+            below(right, -58, 44, 118 + wobble[3]), np.array([27, 24, 52.0]) * s
+        ),
+        "left kidney": Ellipsoidal(
+            below(left, 58, 46, 92 + wobble[4]), np.array([27, 24, 52.0]) * s
+        ),
+    }
 
 
 def _turned(angle: float) -> np.ndarray:
@@ -97,25 +107,45 @@ def paint_abdomen(bench: Bench, organs: dict[str, Ellipsoidal]) -> None:
     for name in ("right kidney", "left kidney"):
         _kidney(bench, organs[name], belly)
     spleen = organs["spleen"]
-    builder.ellipsoid(spleen.center, spleen.semi_axes, bench.rule(
-        Label.SPLEEN, Tissue.SPLEEN, over=belly, rough_mm=2.0, rough_scale_mm=30.0, mottle_hu=6.0), axes=spleen.axes)  # fmt: skip
+    builder.ellipsoid(
+        spleen.center,
+        spleen.semi_axes,
+        bench.rule(
+            Label.SPLEEN,
+            Tissue.SPLEEN,
+            over=belly,
+            rough_mm=2.0,
+            rough_scale_mm=30.0,
+            mottle_hu=6.0,
+        ),
+        axes=spleen.axes,
+    )
     _liver(bench, organs, belly)
     _stomach(bench, organs["stomach"], belly, rng)
     _colon(bench, organs, belly, rng)
 
 
-def _liver(bench, organs, belly):  # type: ignore[no-untyped-def]
+def _liver(bench: Bench, organs: dict[str, Ellipsoidal], belly: int) -> None:
     builder = bench.builder
     tissue = bench.rule(
-        Label.LIVER, bench.hu(Tissue.LIVER) + 5.0 * normal(bench.rng(62)),
-        over=belly | label_mask([Label.KIDNEY]), mottle_hu=7.0, mottle_mm=6.0, rough_mm=2.0, rough_scale_mm=35.0,
-    )  # fmt: skip
+        Label.LIVER,
+        bench.hu(Tissue.LIVER) + 5.0 * normal(bench.rng(62)),
+        over=belly | label_mask([Label.KIDNEY]),
+        mottle_hu=7.0,
+        mottle_mm=6.0,
+        rough_mm=2.0,
+        rough_scale_mm=35.0,
+    )
     liver, left = organs["liver"], organs["left liver"]
     below = Clip.through(liver.center + (0.0, 30.0, -40.0), (0.25, 0.45, -0.86))
     builder.loft(bench.figure.dome("right", _DOME_MM + 2.0).rows, tissue, clip=below)
     builder.ellipsoid(liver.center, liver.semi_axes, tissue, clip=below)
-    builder.ellipsoid(left.center, left.semi_axes, tissue,
-                      clip=Clip.through(left.center + (0, 0, -12.0), (0.2, 0.3, -0.93)))  # fmt: skip
+    builder.ellipsoid(
+        left.center,
+        left.semi_axes,
+        tissue,
+        clip=Clip.through(left.center + (0, 0, -12.0), (0.2, 0.3, -0.93)),
+    )
     gain = 35.0 if bench.person.phase == "venous" else -8.0
     vein = bench.rule(Label.LIVER, bench.hu(Tissue.LIVER) + gain, over=label_mask([Label.LIVER]))
     meeting = liver.center + (38.0, 8.0, 34.0)
@@ -130,7 +160,7 @@ def _liver(bench, organs, belly):  # type: ignore[no-untyped-def]
         builder.tube(curve(path, 6), np.linspace(5.0, 1.5, 6), vein)
 
 
-def _stomach(bench, stomach, belly, rng):  # type: ignore[no-untyped-def]
+def _stomach(bench: Bench, stomach: Ellipsoidal, belly: int, rng: np.random.Generator) -> None:
     builder = bench.builder
     over = belly | label_mask([Label.SPLEEN])
     wall = bench.rule(Label.STOMACH, Tissue.STOMACH_WALL, over=over)
@@ -138,10 +168,16 @@ def _stomach(bench, stomach, belly, rng):  # type: ignore[no-untyped-def]
         Label.STOMACH, Tissue.STOMACH_CONTENT, over=label_mask([Label.STOMACH]), mottle_hu=22.0
     )
     size = bench.figure.size
-    antrum = curve(np.stack([
-        stomach.center, stomach.center + size(np.array([-14.0, -34.0, -50.0])),
-        stomach.center + size(np.array([-56.0, -44.0, -72.0])),
-    ]), 7)  # fmt: skip
+    antrum = curve(
+        np.stack(
+            [
+                stomach.center,
+                stomach.center + size(np.array([-14.0, -34.0, -50.0])),
+                stomach.center + size(np.array([-56.0, -44.0, -72.0])),
+            ]
+        ),
+        7,
+    )
     wide = size(np.linspace(32.0, 18.0, 7))
     builder.ellipsoid(stomach.center, stomach.semi_axes, wall)
     builder.tube(antrum, wide, wall)
@@ -159,16 +195,26 @@ def _stomach(bench, stomach, belly, rng):  # type: ignore[no-untyped-def]
     builder.ellipsoid(stomach.center, stomach.semi_axes - 4.0, gas, clip=cut)
 
 
-def _colon(bench, organs, belly, rng):  # type: ignore[no-untyped-def]
+def _colon(
+    bench: Bench, organs: dict[str, Ellipsoidal], belly: int, rng: np.random.Generator
+) -> None:
     """The splenic flexure and part of the transverse colon: haustra of gas and stool."""
     builder, size = bench.builder, bench.figure.size
     spleen, liver = organs["spleen"], organs["liver"]
     start = spleen.center + size(np.array([0.0, -62.0, -18.0]))
-    path = curve(np.stack([
-        spleen.center + size(np.array([4.0, -10.0, -92.0])), spleen.center + size(np.array([6.0, -46.0, -50.0])), start,
-        start + size(np.array([-34.0, -22.0, -30.0])), liver.center + size(np.array([60.0, -62.0, -64.0])),
-        liver.center + size(np.array([0.0, -60.0, -80.0])),
-    ]), 22)  # fmt: skip
+    path = curve(
+        np.stack(
+            [
+                spleen.center + size(np.array([4.0, -10.0, -92.0])),
+                spleen.center + size(np.array([6.0, -46.0, -50.0])),
+                start,
+                start + size(np.array([-34.0, -22.0, -30.0])),
+                liver.center + size(np.array([60.0, -62.0, -64.0])),
+                liver.center + size(np.array([0.0, -60.0, -80.0])),
+            ]
+        ),
+        22,
+    )
     over = belly
     wall = bench.rule(Label.BOWEL, Tissue.STOMACH_WALL, over=over)
     stool = bench.rule(
@@ -186,7 +232,7 @@ def _colon(bench, organs, belly, rng):  # type: ignore[no-untyped-def]
         builder.ellipsoid(point, (r - 2.5,) * 3, gas if rng.random() < 0.45 else stool)
 
 
-def _kidney(bench, kidney, belly):  # type: ignore[no-untyped-def]
+def _kidney(bench: Bench, kidney: Ellipsoidal, belly: int) -> None:
     builder = bench.builder
     builder.ellipsoid(
         kidney.center, kidney.semi_axes, bench.rule(Label.KIDNEY, Tissue.KIDNEY, over=belly)
@@ -196,7 +242,7 @@ def _kidney(bench, kidney, belly):  # type: ignore[no-untyped-def]
     builder.ellipsoid(kidney.center + inward, kidney.semi_axes * (0.62, 0.4, 0.5), sinus)
 
 
-def _spine_muscles(bench, belly):  # type: ignore[no-untyped-def]
+def _spine_muscles(bench: Bench, belly: int) -> None:
     """Crura beside the aorta and psoas."""
     figure = bench.figure
     muscle = bench.rule(Label.MUSCLE, Tissue.MUSCLE, over=belly | label_mask([Label.MEDIASTINUM]))

@@ -77,7 +77,8 @@ def curve(points: FloatArray, count: int) -> FloatArray:
     along = np.concatenate([[0.0], np.cumsum(np.maximum(steps, 1e-6))])
     if len(p) == 2:
         share = np.linspace(0.0, 1.0, count)[:, None]
-        return p[0] + share * (p[1] - p[0])
+        straight: FloatArray = p[0] + share * (p[1] - p[0])
+        return straight
     where = np.linspace(0.0, along[-1], count)
     return _catmull_rom(along, p, where)
 

@@ -9,7 +9,7 @@ from napari_cxr3d.phantom.anatomy.bench import Bench, curve
 from napari_cxr3d.phantom.anatomy.person import normal
 from napari_cxr3d.phantom.anatomy.sections import Sections
 from napari_cxr3d.phantom.labels import Label, label_mask
-from napari_cxr3d.phantom.scene import Clip
+from napari_cxr3d.phantom.scene import Clip, Rule
 from napari_cxr3d.phantom.tissues import Tissue
 
 __all__ = ["paint_breasts", "paint_muscles", "paint_table", "paint_trunk"]
@@ -35,8 +35,9 @@ def paint_table(bench: Bench, body: Sections) -> None:
             a = np.array([x[k], y[k], -520.0])
             for shift in (0.0, 0.5):
                 p = a + shift * np.array([x[k + 1] - x[k], y[k + 1] - y[k], 0.0])
-                bench.builder.cone(p, p + (0, 0, 1040.0), (17.0, 17.0), rule,
-                                   flat=(0, 1, 0), flatness=17.0 / half)  # fmt: skip
+                bench.builder.cone(
+                    p, p + (0, 0, 1040.0), (17.0, 17.0), rule, flat=(0, 1, 0), flatness=17.0 / half
+                )
     del box
 
 
@@ -61,8 +62,8 @@ def paint_muscles(bench: Bench, spine: FloatArray, cages: dict[str, Sections]) -
     for side, sign in (("left", 1.0), ("right", -1.0)):
         cage = cages[side]
         _serratus(bench, cage, sign, strong, muscle)
-        _latissimus(bench, cage, sign, strong, muscle, gap)
-        _pectorals(bench, cage, sign, strong, muscle, gap)
+        _latissimus(bench, cage, sign, strong, muscle)
+        _pectorals(bench, cage, sign, strong, muscle)
         _abdominal(bench, cage, sign, strong, muscle)
         # Erector spinae beside the spinous processes.
         path = spine + (sign * size(27.0), size(45.0), 0.0)
@@ -83,28 +84,41 @@ def paint_muscles(bench: Bench, spine: FloatArray, cages: dict[str, Sections]) -
         ):
             start = spine[level] + (sign * size(5.0), size(66.0), 0.0)
             goal = np.array([sign * size(reach), start[1] - size(2.0), start[2] + size(14.0)])
-            builder.cone(start, goal, (size(14.0), size(13.0)), muscle, flat=(0, 1, 0),
-                         flatness=4.0 / strong)  # fmt: skip
-        neck = np.stack([
-            spine[0] + (sign * size(26.0), size(40.0), size(30.0)),
-            spine[2] + (sign * size(50.0), size(44.0), size(10.0)),
-            spine[3] + (sign * size(100.0), size(30.0), size(6.0)),
-        ])  # fmt: skip
-        builder.tube(curve(neck, 7), size(np.linspace(22.0, 17.0, 7)) * strong, muscle,
-                     flat=(0, 1, 0), flatness=1.3)  # fmt: skip
+            builder.cone(
+                start, goal, (size(14.0), size(13.0)), muscle, flat=(0, 1, 0), flatness=4.0 / strong
+            )
+        neck = np.stack(
+            [
+                spine[0] + (sign * size(26.0), size(40.0), size(30.0)),
+                spine[2] + (sign * size(50.0), size(44.0), size(10.0)),
+                spine[3] + (sign * size(100.0), size(30.0), size(6.0)),
+            ]
+        )
+        builder.tube(
+            curve(neck, 7),
+            size(np.linspace(22.0, 17.0, 7)) * strong,
+            muscle,
+            flat=(0, 1, 0),
+            flatness=1.3,
+        )
         _neck(bench, spine, sign, strong, muscle)
 
 
-def _serratus(bench, cage, sign, strong, muscle):  # type: ignore[no-untyped-def]
+def _serratus(bench: Bench, cage: Sections, sign: float, strong: float, muscle: Rule) -> None:
     z = bench.figure.scale[2] * np.linspace(-95.0, 85.0, 10)
     for back_to_front in np.linspace(0.75, -0.15, 8):
         angle = back_to_front if sign > 0 else np.pi - back_to_front
         path = cage.outline(z, np.full(len(z), angle), 11.5)
-        bench.builder.tube(path, bench.figure.size(13.0), muscle,
-                           flat=(np.cos(angle), np.sin(angle), 0), flatness=2.6 / strong)  # fmt: skip
+        bench.builder.tube(
+            path,
+            bench.figure.size(13.0),
+            muscle,
+            flat=(np.cos(angle), np.sin(angle), 0),
+            flatness=2.6 / strong,
+        )
 
 
-def _latissimus(bench, cage, sign, strong, muscle, gap):  # type: ignore[no-untyped-def]
+def _latissimus(bench: Bench, cage: Sections, sign: float, strong: float, muscle: Rule) -> None:
     """From the lower back round the side up to the axilla."""
     figure = bench.figure
     goal = figure.at((sign * 138.0, 34.0, 92.0))
@@ -117,16 +131,22 @@ def _latissimus(bench, cage, sign, strong, muscle, gap):  # type: ignore[no-unty
         wide = figure.size(np.interp(np.linspace(0, 1, 11), [0, 0.6, 1], [20.0, 20.0, 15.0]))
         flat = (np.cos(around), np.sin(around), 0)
         bench.builder.tube(path, wide, muscle, flat=flat, flatness=3.4 / strong)
-    del gap
 
 
-def _pectorals(bench, cage, sign, strong, muscle, gap):  # type: ignore[no-untyped-def]
+def _pectorals(bench: Bench, cage: Sections, sign: float, strong: float, muscle: Rule) -> None:
     """Fans from sternum and clavicle to the humerus, pectoralis minor beneath."""
     figure = bench.figure
     size = figure.size
     goal = figure.at((sign * 140.0, -30.0, 84.0))
-    origins = ((60.0, 100.0), (34.0, 92.0), (24.0, 74.0), (22.0, 52.0), (24.0, 28.0), (30.0, 4.0),
-               (42.0, -22.0))  # fmt: skip
+    origins = (
+        (60.0, 100.0),
+        (34.0, 92.0),
+        (24.0, 74.0),
+        (22.0, 52.0),
+        (24.0, 28.0),
+        (30.0, 4.0),
+        (42.0, -22.0),
+    )
     for x, z in origins:
         height = figure.scale[2] * np.linspace(z, min(z + 28.0, 80.0), 6)
         start, stop = figure.scale[0] * x, figure.scale[0] * 112.0
@@ -147,40 +167,65 @@ def _pectorals(bench, cage, sign, strong, muscle, gap):  # type: ignore[no-untyp
         height = np.array([figure.scale[2] * z])
         start = cage.outline(height, np.array([-1.0 if sign > 0 else np.pi + 1.0]), size(12.0))[0]
         start[0] = sign * figure.scale[0] * x if abs(start[0]) < figure.scale[0] * x else start[0]
-        bench.builder.cone(start, minor, (size(14.0), size(8.0)), muscle, flat=(0.4 * sign, -1, 0),
-                           flatness=2.4 / strong)  # fmt: skip
-    del gap
+        bench.builder.cone(
+            start,
+            minor,
+            (size(14.0), size(8.0)),
+            muscle,
+            flat=(0.4 * sign, -1, 0),
+            flatness=2.4 / strong,
+        )
 
 
-def _abdominal(bench, cage, sign, strong, muscle):  # type: ignore[no-untyped-def]
+def _abdominal(bench: Bench, cage: Sections, sign: float, strong: float, muscle: Rule) -> None:
     figure = bench.figure
     z = figure.scale[2] * np.linspace(-200.0, -70.0, 7)
-    for angle, wide, thin in ((-1.5, 24.0, 2.9), (-1.2, 18.0, 2.6), (-0.6, 26.0, 3.2), (0.0, 26.0, 3.2),
-                              (0.5, 26.0, 3.2)):  # fmt: skip
+    for angle, wide, thin in (
+        (-1.5, 24.0, 2.9),
+        (-1.2, 18.0, 2.6),
+        (-0.6, 26.0, 3.2),
+        (0.0, 26.0, 3.2),
+        (0.5, 26.0, 3.2),
+    ):
         around = angle if sign > 0 else np.pi - angle
         path = cage.outline(z, np.full(7, around), figure.size(13.0))
-        bench.builder.tube(path, figure.size(wide), muscle,
-                           flat=(np.cos(around), np.sin(around), 0), flatness=thin / strong)  # fmt: skip
+        bench.builder.tube(
+            path,
+            figure.size(wide),
+            muscle,
+            flat=(np.cos(around), np.sin(around), 0),
+            flatness=thin / strong,
+        )
 
 
-def _neck(bench, spine, sign, strong, muscle):  # type: ignore[no-untyped-def]
+def _neck(bench: Bench, spine: FloatArray, sign: float, strong: float, muscle: Rule) -> None:
     """Sternocleidomastoid, scalenes and the deep muscles beside the cervical spine."""
     figure = bench.figure
     size = figure.size
-    mastoid = np.stack([
-        figure.at((sign * 14.0, -58.0, 106.0)), figure.at((sign * 34.0, -38.0, 170.0)),
-        figure.at((sign * 46.0, -10.0, 235.0)),
-    ])  # fmt: skip
+    mastoid = np.stack(
+        [
+            figure.at((sign * 14.0, -58.0, 106.0)),
+            figure.at((sign * 34.0, -38.0, 170.0)),
+            figure.at((sign * 46.0, -10.0, 235.0)),
+        ]
+    )
     bench.builder.tube(
         curve(mastoid, 7), size(11.0) * strong, muscle, flat=(sign, -1, 0), flatness=1.7
     )
-    scalene = np.stack([
-        figure.at((sign * 46.0, -18.0, 112.0)), figure.at((sign * 32.0, 0.0, 160.0)),
-        figure.at((sign * 24.0, 2.0, 230.0)),
-    ])  # fmt: skip
+    scalene = np.stack(
+        [
+            figure.at((sign * 46.0, -18.0, 112.0)),
+            figure.at((sign * 32.0, 0.0, 160.0)),
+            figure.at((sign * 24.0, 2.0, 230.0)),
+        ]
+    )
     bench.builder.tube(curve(scalene, 7), size(11.0) * strong, muscle)
-    deep = np.stack([spine[2] + (sign * size(30.0), size(34.0), 0.0),
-                     spine[0] + (sign * size(24.0), size(34.0), size(60.0))])  # fmt: skip
+    deep = np.stack(
+        [
+            spine[2] + (sign * size(30.0), size(34.0), 0.0),
+            spine[0] + (sign * size(24.0), size(34.0), size(60.0)),
+        ]
+    )
     bench.builder.tube(deep, size(22.0) * strong, muscle)
 
 
@@ -215,9 +260,13 @@ def paint_breasts(bench: Bench, cages: dict[str, Sections]) -> None:
         fat = bench.rule(Label.FAT, Tissue.FAT, over=over, mottle_hu=8.0)
         builder.ellipsoid(center, half - 2.2, fat, axes=axes, clip=keep)
         gland = bench.rule(
-            Label.BREAST, Tissue.BREAST_GLAND, over=label_mask([Label.FAT]), pattern_mm=9.0,
-            pattern_above=0.45 - 0.75 * dense, pattern_soft=0.5,
-        )  # fmt: skip
+            Label.BREAST,
+            Tissue.BREAST_GLAND,
+            over=label_mask([Label.FAT]),
+            pattern_mm=9.0,
+            pattern_above=0.45 - 0.75 * dense,
+            pattern_soft=0.5,
+        )
         builder.ellipsoid(
             center + 0.12 * half[1] * out, half * (0.62, 0.72, 0.62), gland, axes=axes, clip=keep
         )

@@ -35,7 +35,6 @@ from napari_cxr3d.phantom.anatomy.heart import (
     paint_pericardium,
 )
 from napari_cxr3d.phantom.anatomy.hilum import (
-    LungTrees,
     grow_trees,
     paint_airways,
     paint_lung_vessels,
@@ -92,9 +91,8 @@ def build_anatomy(person: Person) -> Anatomy:
     lofts = mediastinal_lofts(bench)
     shoulders = {side: shoulder_of(bench, side) for side in cages}
     ribs = rib_lines(bench, spine)
-    solids = (
-        *(heart.parts[n] for n in ("left ventricle", "right ventricle", "right atrium", "outflow tract", "left atrium")),
-    )  # fmt: skip
+    chambers = ("left ventricle", "right ventricle", "right atrium", "outflow tract", "left atrium")
+    solids = tuple(heart.parts[name] for name in chambers)
     space = LungSpace(lungs, domes, solids, lofts, spine, fissures)
     trees = grow_trees(bench, space, vessels, heart)
     organs = abdominal_organs(bench, domes)
@@ -147,15 +145,21 @@ def build_anatomy(person: Person) -> Anatomy:
         spine=spine,
         vertebrae=VERTEBRAE,
         ribs=ribs,
-        landmarks=_landmarks(spine, heart, vessels, trees, lungs, domes, shoulders, sternum),
+        landmarks=_landmarks(spine, heart, vessels, lungs, domes, shoulders, sternum),
         half_width_mm=float(0.5 * (row[3] + row[4])),
         half_depth_mm=float(0.5 * (row[5] + row[6])),
     )
 
 
-def _landmarks(spine: FloatArray, heart: Heart, vessels: GreatVessels, trees: LungTrees,
-               lungs: dict[str, Sections], domes: dict[str, Dome], shoulders: dict[str, Shoulder],
-               sternum: FloatArray) -> dict[str, Vec]:  # fmt: skip
+def _landmarks(
+    spine: FloatArray,
+    heart: Heart,
+    vessels: GreatVessels,
+    lungs: dict[str, Sections],
+    domes: dict[str, Dome],
+    shoulders: dict[str, Shoulder],
+    sternum: FloatArray,
+) -> dict[str, Vec]:
     aorta = vessels.aorta
     arch = slice(aorta.stations["arch"], aorta.stations["descending"])
     leftmost = arch.start + int((aorta.points[arch, 0] + aorta.radii[arch]).argmax())
@@ -191,5 +195,4 @@ def _landmarks(spine: FloatArray, heart: Heart, vessels: GreatVessels, trees: Lu
         places[f"{side}_humeral_head"] = shoulder.head
     for name, center in zip(VERTEBRAE, spine, strict=True):
         places[name] = center
-    del trees
     return {name: (float(p[0]), float(p[1]), float(p[2])) for name, p in places.items()}

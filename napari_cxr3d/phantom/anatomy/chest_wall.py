@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -49,12 +51,11 @@ def rib_lines(bench: Bench, spine: FloatArray) -> dict[str, FloatArray]:
 
 
 def _rib(cage: Sections, n: int, sign: float, above: FloatArray, body: FloatArray,
-         end: FloatArray, size: object) -> FloatArray:  # fmt: skip
-    grow = size  # type: ignore[assignment]
+         end: FloatArray, grow: Callable[[Any], Any]) -> FloatArray:  # fmt: skip
     share = 0.36 if n < 10 else 0.15
     head = body + share * (above - body)
-    head = head + (sign * grow(17.0), grow(9.0), 0.0)  # type: ignore[operator]
-    tubercle = body + (sign * grow(36.0), grow(29.0), 0.0)  # type: ignore[operator]
+    head = head + (sign * grow(17.0), grow(9.0), 0.0)
+    tubercle = body + (sign * grow(36.0), grow(29.0), 0.0)
     offset = 4.6
     row = cage.at(np.array([0.5 * (tubercle[2] + end[2])]))[0]
     start = _angle(tubercle, row)

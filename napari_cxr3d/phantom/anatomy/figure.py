@@ -196,7 +196,8 @@ class Figure:
 
         def width(edge: float) -> FloatArray:
             share = np.clip((z - edge) / (top - edge), 0.0, 1.0)
-            shape: FloatArray = np.sqrt(np.maximum(1.0 - share * share, 0.0))
+            # Rounder above than an ellipse: a dome, not a table.
+            shape: FloatArray = np.maximum(1.0 - share**1.5, 0.0) ** 0.7
             return shape
 
         lateral = width(base["side"])

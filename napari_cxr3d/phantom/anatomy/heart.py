@@ -15,6 +15,7 @@ from napari_cxr3d.phantom.anatomy.bench import AERATED, Bench, curve
 from napari_cxr3d.phantom.anatomy.model import Ellipsoidal
 from napari_cxr3d.phantom.anatomy.person import normal
 from napari_cxr3d.phantom.labels import Label, label_mask
+from napari_cxr3d.phantom.scene import Rule
 from napari_cxr3d.phantom.tissues import Tissue
 
 __all__ = ["Heart", "heart_of", "paint_coronaries", "paint_heart", "paint_pericardium"]
@@ -46,7 +47,7 @@ class Heart:
     shift: FloatArray
 
     def move(self, point: Any) -> FloatArray:
-        """A reference point of the heart, moved and grown with it (still in the reference frame)."""
+        """A reference point, moved and grown with the heart, in the reference frame still."""
         moved: FloatArray = (
             _CRUX + self.scale * (np.asarray(point, np.float64) - _CRUX) + self.shift
         )
@@ -69,7 +70,7 @@ def heart_of(bench: Bench) -> Heart:
     person, figure = bench.person, bench.figure
     rng = bench.rng(30)
     size = figure.size
-    s = person.heart_scale
+    s = person.heart_scale * (0.95 if person.sex == "female" else 1.0)
     shift = np.array([3.0, 2.5, 3.0]) * normal(rng, 3).clip(-2, 2)
     # In a deep breath the heart hangs steeply; the stout, whose diaphragm is high, have it lie.
     steep = 0.50 + 1.2 * (figure.inspiration - 1.0) + 0.05 * normal(rng)
@@ -80,7 +81,8 @@ def heart_of(bench: Bench) -> Heart:
     lv, la, rh = person.left_ventricle_scale, person.left_atrium_scale, person.right_heart_scale
 
     def move(point: FloatArray) -> FloatArray:
-        return _CRUX + s * (np.asarray(point, np.float64) - _CRUX) + shift
+        moved: FloatArray = _CRUX + s * (np.asarray(point, np.float64) - _CRUX) + shift
+        return moved
 
     def part(at: Any, half: tuple[float, float, float], turn: FloatArray) -> Ellipsoidal:
         return Ellipsoidal(figure.at(move(np.asarray(at))), size(s * np.array(half)), turn)
@@ -89,14 +91,18 @@ def heart_of(bench: Bench) -> Heart:
     level = np.eye(3)
     tilted = _frame(np.array([0.78, -0.28, -0.9 * steep]), _UP)
     parts = {
-        "heart": part((20, -42, -40), (68.0, 47.0, 50.0), _frame(np.array([0.82, -0.4, -0.38]), _UP)),
+        "heart": part(
+            (20, -42, -40), (68.0, 47.0, 50.0), _frame(np.array([0.82, -0.4, -0.38]), _UP)
+        ),
         "left ventricle": part(mitral + 43.0 * lv * along, (52.0 * lv, 34.0 * lv, 35.0 * lv), axes),
-        "left ventricle cavity": part(mitral + 38.0 * lv * along, (44.0 * lv, 23.5 * lv, 24.0 * lv), axes),
+        "left ventricle cavity": part(
+            mitral + 38.0 * lv * along, (44.0 * lv, 23.5 * lv, 24.0 * lv), axes
+        ),
         "right ventricle": part((24, -64, -52), (46.0 * rh, 25.0 * rh, 32.0 * rh), tilted),
         "outflow tract": part((18, -58, -8), (18.0 * rh, 18.0 * rh, 30.0), level),
         "right atrium": part((-18, -36, -36), (25.0 * rh, 30.0 * rh, 36.0 * rh), level),
         "left atrium": part((2, -6, -14), (36.0 * la, 20.0 * la, 26.0 * la), level),
-    }  # fmt: skip
+    }
     apex = parts["left ventricle"].surface_point(along)
     root = figure.at(move(np.array([4.0, -32.0, -2.0])))
     return Heart(parts, apex, _coronaries(root, parts, s), s, shift)
@@ -116,24 +122,40 @@ def _coronaries(root: FloatArray, parts: dict[str, Ellipsoidal], s: float) -> di
 
     ostium_left = root + s * np.array([12.0, 2.0, 4.0])
     fork = root + s * np.array([24.0, -3.0, 2.0])
-    lad = np.stack([
-        fork, on(ventricle, (-0.35, -0.35, 1.0)), on(ventricle, (0.1, -0.75, 0.75)),
-        on(ventricle, (0.45, -1.0, 0.15)), on(ventricle, (0.75, -0.9, -0.45)),
-    ])  # fmt: skip
-    lcx = np.stack([
-        fork, on(ventricle, (0.1, 0.4, 1.0)), on(ventricle, (0.35, 0.85, 0.4)),
-        on(ventricle, (0.2, 1.0, -0.3)),
-    ])  # fmt: skip
+    lad = np.stack(
+        [
+            fork,
+            on(ventricle, (-0.35, -0.35, 1.0)),
+            on(ventricle, (0.1, -0.75, 0.75)),
+            on(ventricle, (0.45, -1.0, 0.15)),
+            on(ventricle, (0.75, -0.9, -0.45)),
+        ]
+    )
+    lcx = np.stack(
+        [
+            fork,
+            on(ventricle, (0.1, 0.4, 1.0)),
+            on(ventricle, (0.35, 0.85, 0.4)),
+            on(ventricle, (0.2, 1.0, -0.3)),
+        ]
+    )
     ostium_right = root + s * np.array([-4.0, -14.0, 4.0])
     groove = 0.5 * (right.center + atrium.center)
-    rca = np.stack([
-        ostium_right, on(atrium, (0.45, -1.0, 0.9)), on(atrium, (0.35, -1.0, -0.1)),
-        on(atrium, (0.5, -0.6, -1.0)), groove + s * np.array([22.0, 22.0, -34.0]),
-    ])  # fmt: skip
+    rca = np.stack(
+        [
+            ostium_right,
+            on(atrium, (0.45, -1.0, 0.9)),
+            on(atrium, (0.35, -1.0, -0.1)),
+            on(atrium, (0.5, -0.6, -1.0)),
+            groove + s * np.array([22.0, 22.0, -34.0]),
+        ]
+    )
     return {
-        "LM": curve(np.stack([ostium_left, fork]), 5), "LAD": curve(lad, 24), "LCx": curve(lcx, 18),
+        "LM": curve(np.stack([ostium_left, fork]), 5),
+        "LAD": curve(lad, 24),
+        "LCx": curve(lcx, 18),
         "RCA": curve(rca, 24),
-    }  # fmt: skip
+    }
 
 
 def paint_pericardium(bench: Bench, heart: Heart) -> None:
@@ -152,8 +174,9 @@ def paint_pericardium(bench: Bench, heart: Heart) -> None:
         more = 0.0 if name == "left atrium" else fat_mm
         builder.ellipsoid(part.center, part.semi_axes + fluid + more + 2.0, fat, axes=part.axes)
     pads = (
-        ((70.0, -80.0, -80.0), (24.0, 15.0, 16.0)), ((-36.0, -78.0, -76.0), (19.0, 14.0, 15.0)),
-    )  # fmt: skip
+        ((70.0, -80.0, -80.0), (24.0, 15.0, 16.0)),
+        ((-36.0, -78.0, -76.0), (19.0, 14.0, 15.0)),
+    )
     grow = {"slim": 0.7, "average": 1.0, "heavy": 1.4}[bench.person.habitus]
     low = 70.0 * (figure.inspiration - 1.0)
     for center, half in pads:
@@ -175,11 +198,11 @@ def paint_pericardium(bench: Bench, heart: Heart) -> None:
             part = heart.parts[name]
             builder.ellipsoid(part.center, part.semi_axes + fat_mm, sac, axes=part.axes)
             builder.ellipsoid(
-                part.center, part.semi_axes + fat_mm - 1.0, fat_rule(bench), axes=part.axes
+                part.center, part.semi_axes + fat_mm - 1.0, _fat_rule(bench), axes=part.axes
             )
 
 
-def fat_rule(bench: Bench):  # type: ignore[no-untyped-def]
+def _fat_rule(bench: Bench) -> Rule:
     """Epicardial fat, inside the pericardium."""
     return bench.rule(
         Label.PERICARDIUM, Tissue.FAT, over=label_mask([Label.PERICARDIUM]), mottle_hu=10.0
@@ -190,10 +213,17 @@ def paint_heart(bench: Bench, heart: Heart) -> None:
     """Paint muscle and blood of the four chambers, the left ventricle last."""
     builder, bolus = bench.builder, bench.bolus
     parts = heart.parts
-    over = AERATED | label_mask([
-        Label.PERICARDIUM, Label.MEDIASTINUM, Label.MYOCARDIUM, Label.PERICARDIAL_FLUID,
-        Label.RIGHT_VENTRICLE, Label.RIGHT_ATRIUM, Label.LEFT_ATRIUM,
-    ])  # fmt: skip
+    over = AERATED | label_mask(
+        [
+            Label.PERICARDIUM,
+            Label.MEDIASTINUM,
+            Label.MYOCARDIUM,
+            Label.PERICARDIAL_FLUID,
+            Label.RIGHT_VENTRICLE,
+            Label.RIGHT_ATRIUM,
+            Label.LEFT_ATRIUM,
+        ]
+    )
     wall = bench.rule(Label.MYOCARDIUM, Tissue.MYOCARDIUM, over=over)
     core = bench.figure.at(heart.move((10.0, -38.0, -32.0)))
     builder.ellipsoid(core, bench.figure.size(heart.scale * np.array([30.0, 26.0, 30.0])), wall)

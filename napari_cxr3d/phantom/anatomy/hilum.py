@@ -38,44 +38,67 @@ class _Lobe:
 
 _LOBES: Final = (
     _Lobe(
-        Label.RIGHT_UPPER_LOBE, "right upper lobe", "right",
+        Label.RIGHT_UPPER_LOBE,
+        "right upper lobe",
+        "right",
         ((-32, -3, 30, 6.5), (-40, -6, 40, 5.8), (-47, -6, 50, 5.0)),
         ((-13, 11, 43, 5.4), (-30, 8, 44, 4.8), (-42, 5, 48, 4.3)),
         ((-30, 4, 8, 5.5), (-40, -10, 12, 5.2), (-47, -18, 26, 4.6)),
         {"apical": (0, 0, 1), "posterior": (-0.3, 1, -0.3), "anterior": (-0.1, -1, -0.4)},
     ),
     _Lobe(
-        Label.RIGHT_MIDDLE_LOBE, "right middle lobe", "right",
+        Label.RIGHT_MIDDLE_LOBE,
+        "right middle lobe",
+        "right",
         ((-46, 2, 12, 4.6), (-54, -10, 2, 4.0), (-62, -20, -6, 3.6)),
         ((-37, 17, 8, 4.0), (-46, 2, -2, 3.6), (-54, -12, -8, 3.2)),
         ((-30, 2, 4, 4.0), (-42, -12, -4, 3.6), (-52, -22, -12, 3.2)),
         {"lateral": (-1, 0.3, 0), "medial": (0.8, -0.6, 0)},
     ),
     _Lobe(
-        Label.RIGHT_LOWER_LOBE, "right lower lobe", "right",
+        Label.RIGHT_LOWER_LOBE,
+        "right lower lobe",
+        "right",
         ((-43, 4, 19, 7.8), (-48, 12, 4, 7.0), (-50, 20, -14, 6.4)),
         ((-37, 18, 6, 5.4), (-40, 22, -6, 5.0), (-43, 26, -20, 4.6)),
         ((-28, 16, -8, 6.0), (-38, 24, -16, 5.4), (-46, 32, -28, 5.0)),
-        {"superior": (0, 0.5, 1.1), "medial basal": (0.9, -0.3, -0.5), "anterior basal": (-0.2, -1, -0.5),
-         "lateral basal": (-0.9, 0.1, -0.5), "posterior basal": (0.2, 0.9, -0.6)},
+        {
+            "superior": (0, 0.5, 1.1),
+            "medial basal": (0.9, -0.3, -0.5),
+            "anterior basal": (-0.2, -1, -0.5),
+            "lateral basal": (-0.9, 0.1, -0.5),
+            "posterior basal": (0.2, 0.9, -0.6),
+        },
     ),
     _Lobe(
-        Label.LEFT_UPPER_LOBE, "left upper lobe", "left",
+        Label.LEFT_UPPER_LOBE,
+        "left upper lobe",
+        "left",
         ((41, 11, 38, 6.6), (47, 0, 46, 5.8), (52, -6, 52, 5.0)),
         ((42, 21, 21, 5.0), (50, 10, 24, 4.6), (56, 2, 28, 4.2)),
         ((34, 4, 10, 5.6), (44, -10, 16, 5.2), (50, -18, 24, 4.6)),
-        {"apicoposterior": (0, 0.7, 1), "anterior": (0.1, -0.8, 0.4), "superior lingular": (0.5, -0.6, -0.5),
-         "inferior lingular": (0.2, -0.7, -1.1)},
+        {
+            "apicoposterior": (0, 0.7, 1),
+            "anterior": (0.1, -0.8, 0.4),
+            "superior lingular": (0.5, -0.6, -0.5),
+            "inferior lingular": (0.2, -0.7, -1.1),
+        },
     ),
     _Lobe(
-        Label.LEFT_LOWER_LOBE, "left lower lobe", "left",
+        Label.LEFT_LOWER_LOBE,
+        "left lower lobe",
+        "left",
         ((46, 20, 20, 7.6), (49, 26, 4, 6.8), (51, 30, -14, 6.2)),
         ((44, 23, 14, 5.2), (46, 28, 0, 4.9), (49, 31, -16, 4.5)),
         ((32, 18, -6, 6.0), (42, 26, -14, 5.4), (48, 34, -26, 5.0)),
-        {"superior": (0, 0.5, 1.1), "anteromedial basal": (0, -0.9, -0.5), "lateral basal": (0.9, 0.1, -0.5),
-         "posterior basal": (-0.2, 0.9, -0.6)},
+        {
+            "superior": (0, 0.5, 1.1),
+            "anteromedial basal": (0, -0.9, -0.5),
+            "lateral basal": (0.9, 0.1, -0.5),
+            "posterior basal": (-0.2, 0.9, -0.6),
+        },
     ),
-)  # fmt: skip
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +119,9 @@ class LungTrees:
     targets: dict[Label, FloatArray]
 
 
-def grow_trees(bench: Bench, space: LungSpace, vessels: GreatVessels, heart: Heart, *,
-               spacing_mm: float = 15.5) -> LungTrees:  # fmt: skip
+def grow_trees(
+    bench: Bench, space: LungSpace, vessels: GreatVessels, heart: Heart, *, spacing_mm: float = 15.5
+) -> LungTrees:
     """Grow arteries with bronchi, and veins between them, into every lobe."""
     person = bench.person
     rng = bench.rng(50)
@@ -107,10 +131,11 @@ def grow_trees(bench: Bench, space: LungSpace, vessels: GreatVessels, heart: Hea
     trunk = arteries.add("pulmonary trunk", *_split(vessels.trunk), 0, "middle", None, -1)
     mains: dict[str, tuple[int, int]] = {}
     trachea = airways.add("trachea", *_split(vessels.trachea), 0, "middle", None, -1)
-    for side, artery, bronchus in (
+    both: tuple[tuple[Side, FloatArray, FloatArray], ...] = (
         ("right", vessels.right_main, vessels.right_bronchus),
         ("left", vessels.left_main, vessels.left_bronchus),
-    ):
+    )
+    for side, artery, bronchus in both:
         mains[side] = (
             arteries.add(f"{side} main pulmonary artery", *_split(artery), 1, side, None, trunk),
             airways.add(f"{side} main bronchus", *_split(bronchus), 1, side, None, trachea),
@@ -143,8 +168,17 @@ def _split(table: FloatArray) -> tuple[FloatArray, FloatArray]:
     return table[:, :3], table[:, 3]
 
 
-def _plant(bench: Bench, grower: Grower, lobe: _Lobe, course: tuple[tuple[float, ...], ...], group: FloatArray,
-           parent: int, name: str, narrow: float, ostium: FloatArray | None = None) -> None:  # fmt: skip
+def _plant(
+    bench: Bench,
+    grower: Grower,
+    lobe: _Lobe,
+    course: tuple[tuple[float, ...], ...],
+    group: FloatArray,
+    parent: int,
+    name: str,
+    narrow: float,
+    ostium: FloatArray | None = None,
+) -> None:
     """The lobar stem, its segments, and all that grows from them."""
     figure = bench.figure
     table = np.array(course, np.float64)
@@ -169,8 +203,17 @@ def _plant(bench: Bench, grower: Grower, lobe: _Lobe, course: tuple[tuple[float,
     end, course_end = stem[-1, :3], stem[-1, :3] - stem[-2, :3]
     course_end = course_end / np.sqrt(course_end @ course_end)
     for k, segment in enumerate(lobe.segments):
-        grower.grow(f"{name}, {segment} segment", index, end, course_end, group[owner == k], 3, lobe.side,
-                    lobe.label, float(stem[-1, 3] * narrow))  # fmt: skip
+        grower.grow(
+            f"{name}, {segment} segment",
+            index,
+            end,
+            course_end,
+            group[owner == k],
+            3,
+            lobe.side,
+            lobe.label,
+            float(stem[-1, 3] * narrow),
+        )
 
 
 def paint_lung_vessels(bench: Bench, trees: LungTrees, space: LungSpace) -> None:
@@ -192,10 +235,20 @@ def paint_lung_vessels(bench: Bench, trees: LungTrees, space: LungSpace) -> None
 
 def paint_airways(bench: Bench, trees: LungTrees, *, deepest: int = 5) -> None:
     """Paint walls first, then all lumens, so that forks stay open."""
-    over = AERATED | label_mask([
-        Label.MEDIASTINUM, Label.FAT, Label.MUSCLE, Label.PERICARDIUM, Label.PULMONARY_ARTERY,
-        Label.PULMONARY_VEIN, Label.AIRWAY_WALL, Label.LEFT_ATRIUM, Label.MYOCARDIUM, Label.OESOPHAGUS,
-    ])  # fmt: skip
+    over = AERATED | label_mask(
+        [
+            Label.MEDIASTINUM,
+            Label.FAT,
+            Label.MUSCLE,
+            Label.PERICARDIUM,
+            Label.PULMONARY_ARTERY,
+            Label.PULMONARY_VEIN,
+            Label.AIRWAY_WALL,
+            Label.LEFT_ATRIUM,
+            Label.MYOCARDIUM,
+            Label.OESOPHAGUS,
+        ]
+    )
     wall = bench.rule(Label.AIRWAY_WALL, Tissue.AIRWAY_WALL, over=over)
     lumen = bench.rule(Label.AIRWAY, Tissue.AIR, over=over)
     scale = bench.person.bronchus_scale

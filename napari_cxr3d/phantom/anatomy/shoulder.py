@@ -60,13 +60,13 @@ def paint_shoulder_bones(bench: Bench, shoulder: Shoulder) -> None:
     border = np.stack(
         [shoulder.glenoid, 0.5 * (shoulder.glenoid + shoulder.lower_angle), shoulder.lower_angle]
     )
-    for path, radius in (
+    for path, radii in (
         (border, np.array([8.0, 5.0, 4.0])),
         (np.stack([shoulder.spine_root, shoulder.acromion]), np.array([3.5, 6.5])),
         (np.stack([shoulder.glenoid, shoulder.coracoid]), np.array([8.0, 5.0])),
     ):
-        builder.tube(path, size(radius), bone)
-        builder.tube(path, size(np.maximum(radius - 2.0, 0.8)), marrow)
+        builder.tube(path, size(radii), bone)
+        builder.tube(path, size(np.maximum(radii - 2.0, 0.8)), marrow)
     builder.ellipsoid(shoulder.glenoid, size(np.array([8.0, 13.0, 17.0])), bone)
     builder.ellipsoid(shoulder.glenoid, size(np.array([5.5, 10.5, 14.5])), marrow)
     _humerus(bench, shoulder)

@@ -8,6 +8,7 @@ from napari_cxr3d.imaging.frames import FloatArray
 from napari_cxr3d.phantom.anatomy.bench import AERATED, Bench
 from napari_cxr3d.phantom.anatomy.figure import VERTEBRAE
 from napari_cxr3d.phantom.labels import Label, label_mask
+from napari_cxr3d.phantom.scene import Rule
 from napari_cxr3d.phantom.tissues import Tissue, trabecular_hu
 
 __all__ = ["paint_spine"]
@@ -64,7 +65,7 @@ def paint_spine(bench: Bench) -> FloatArray:
     builder, figure = bench.builder, bench.figure
     centers = figure.spine()
     marrow = trabecular_hu(bench.person.age, bench.person.sex)
-    shell = 260 + 0.8 * marrow
+    shell = 200 + 0.7 * marrow
     _soft_bed(bench, centers)
     tangent = np.gradient(centers, axis=0)
     tangent /= np.sqrt((tangent**2).sum(axis=1))[:, None]
@@ -93,10 +94,17 @@ def paint_spine(bench: Bench) -> FloatArray:
     return centers
 
 
-def _body(bench, center, axes, size, bone, spongy):  # type: ignore[no-untyped-def]
+def _body(
+    bench: Bench,
+    center: FloatArray,
+    axes: FloatArray,
+    size: tuple[float, float, float],
+    bone: Rule,
+    spongy: Rule,
+) -> None:
     a, b, h = size
     builder = bench.builder
-    side, back, up = axes.T
+    side, _, up = axes.T
     # A waisted drum: three stacked slabs, wider at the end plates.
     for height, wide in ((-0.72, 1.0), (0.0, 0.93), (0.72, 1.0)):
         middle = center + height * h * up
@@ -113,12 +121,21 @@ def _body(bench, center, axes, size, bone, spongy):  # type: ignore[no-untyped-d
     builder.ellipsoid(center, (a * 0.78, b * 0.9, h * 0.9), spongy, axes=axes)
 
 
-def _arch(bench, name, center, axes, size, transverse, bone, spongy):  # type: ignore[no-untyped-def]
+def _arch(
+    bench: Bench,
+    name: str,
+    center: FloatArray,
+    axes: FloatArray,
+    size: tuple[float, float, float],
+    transverse: float,
+    bone: Rule,
+    spongy: Rule,
+) -> None:
     a, b, h = size
     builder, grow = bench.builder, bench.figure.size
     side, back, up = axes.T
     canal = grow(8.5)
-    dense = bench.rule(Label.VERTEBRA, 620.0, rough_mm=0.6, rough_scale_mm=5.0)
+    dense = bench.rule(Label.VERTEBRA, 430.0, rough_mm=0.6, rough_scale_mm=5.0)
     root = center + (b * 0.75) * back + h * 0.25 * up
     spinous = center + (b + 2 * canal + grow(4.0)) * back + h * -0.15 * up
     steep = 0.9 if name in {"T4", "T5", "T6", "T7", "T8", "T9"} else 0.45
@@ -133,7 +150,6 @@ def _arch(bench, name, center, axes, size, transverse, bone, spongy):  # type: i
             facet = joint + vertical * h * 0.75 * up + grow(2.0) * back
             builder.cone(joint, facet, (grow(6.0), grow(5.2)), dense, flat=back, flatness=1.3)
         backward = 0.0 if name.startswith("L") else 0.42
-        end = joint + sign * (transverse - a * 0.72) * (side + sign * 0 * side)
         end = (
             joint
             + sign * max(transverse - a * 0.8, grow(5)) * side
@@ -145,7 +161,7 @@ def _arch(bench, name, center, axes, size, transverse, bone, spongy):  # type: i
     builder.cone(spinous, tip, (grow(6.5), grow(4.5)), spongy, flat=side, flatness=2.6)
 
 
-def _canal(bench, centers):  # type: ignore[no-untyped-def]
+def _canal(bench: Bench, centers: FloatArray) -> None:
     figure = bench.figure
     depth = figure.size(np.array(_HALF_DEPTH))
     path = centers + np.stack([0 * depth, depth + figure.size(8.5), 0 * depth], -1)
@@ -158,7 +174,7 @@ def _canal(bench, centers):  # type: ignore[no-untyped-def]
     bench.builder.tube(path, figure.size(4.6), cord)
 
 
-def _soft_bed(bench, centers):  # type: ignore[no-untyped-def]
+def _soft_bed(bench: Bench, centers: FloatArray) -> None:
     """Prevertebral tissue, and muscle between and behind the transverse processes."""
     figure = bench.figure
     over = AERATED | label_mask([Label.FAT, Label.MUSCLE, Label.ABDOMINAL_FAT, Label.MEDIASTINUM])

@@ -23,8 +23,9 @@ __all__ = ["Grower", "strew"]
 _MURRAY = 2.7
 
 
-def strew(space: LungSpace, side: str, spacing_mm: float, margin_mm: float,
-          rng: np.random.Generator) -> tuple[FloatArray, np.ndarray]:  # fmt: skip
+def strew(
+    space: LungSpace, side: str, spacing_mm: float, margin_mm: float, rng: np.random.Generator
+) -> tuple[FloatArray, np.ndarray]:
     """Points evenly through one lung, jittered, with the lobe of each.
 
     Returns
@@ -61,14 +62,32 @@ class Grower:
     straight: float = 0.42
     branches: list[Branch] = field(default_factory=list)
 
-    def add(self, name: str, points: FloatArray, radii: FloatArray, generation: int, side: Side,
-            lobe: Label | None, parent: int) -> int:  # fmt: skip
+    def add(
+        self,
+        name: str,
+        points: FloatArray,
+        radii: FloatArray,
+        generation: int,
+        side: Side,
+        lobe: Label | None,
+        parent: int,
+    ) -> int:
         """Append a given branch; returns its index."""
         self.branches.append(Branch(name, points, radii, generation, side, lobe, parent))
         return len(self.branches) - 1
 
-    def grow(self, name: str, parent: int, start: FloatArray, direction: FloatArray, targets: FloatArray,
-             generation: int, side: Side, lobe: Label, limit: float) -> None:  # fmt: skip
+    def grow(
+        self,
+        name: str,
+        parent: int,
+        start: FloatArray,
+        direction: FloatArray,
+        targets: FloatArray,
+        generation: int,
+        side: Side,
+        lobe: Label,
+        limit: float,
+    ) -> None:
         """Grow from a point towards all targets.
 
         Parameters

@@ -20,13 +20,24 @@ from napari_cxr3d.phantom.labels import Label, label_mask
 from napari_cxr3d.phantom.tissues import Tissue
 
 __all__ = [
-    "GreatVessels", "great_vessels_of", "mediastinal_lofts", "paint_great_vessels",
-    "paint_mediastinum", "paint_nodes", "paint_oesophagus",
-]  # fmt: skip
+    "GreatVessels",
+    "great_vessels_of",
+    "mediastinal_lofts",
+    "paint_great_vessels",
+    "paint_mediastinum",
+    "paint_nodes",
+    "paint_oesophagus",
+]
 
-VESSEL_BED = AERATED | label_mask([
-    Label.MEDIASTINUM, Label.FAT, Label.PERICARDIUM, Label.MUSCLE, Label.ABDOMINAL_FAT,
-])  # fmt: skip
+VESSEL_BED = AERATED | label_mask(
+    [
+        Label.MEDIASTINUM,
+        Label.FAT,
+        Label.PERICARDIUM,
+        Label.MUSCLE,
+        Label.ABDOMINAL_FAT,
+    ]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,17 +88,35 @@ def great_vessels_of(bench: Bench, heart: Heart, spine: FloatArray) -> GreatVess
     wide = 7.0 * old * person.aorta_scale
     m = heart.move
     course = [
-        (*m((6, -27, -12)), 12.0), (*m((3, -31, 0)), 16.5), (*(0.5 * m((-6, -36, 22)) + (-3, -18, 11)), 15.0),
-        (-14 - wide * 0.8, -36, 44, 15.8), (-10 - 0.5 * wide, -30, 66, 15.4), (2, -18, 80 + 0.5 * wide, 14.6),
-        (15, -4, 83 + 0.6 * wide, 13.6), (25 + 0.5 * wide, 12, 77 + 0.5 * wide, 13.0), (29 + 0.8 * wide, 24, 62, 12.6),
-        (28 + wide, 31, 40, 12.4), (25 + wide, 34, 14, 12.2), (21 + 0.8 * wide, 34, -16, 12.0),
-        (16 + 0.5 * wide, 31, -50, 11.6), (11, 24, -84, 11.3), (6, 15, -116, 11.0), (3, 6, -150, 10.4),
+        (*m((6, -27, -12)), 12.0),
+        (*m((3, -31, 0)), 16.5),
+        (*(0.5 * m((-6, -36, 22)) + (-3, -18, 11)), 15.0),
+        (-14 - wide * 0.8, -36, 44, 15.8),
+        (-10 - 0.5 * wide, -30, 66, 15.4),
+        (2, -18, 80 + 0.5 * wide, 14.6),
+        (15, -4, 83 + 0.6 * wide, 13.6),
+        (25 + 0.5 * wide, 12, 77 + 0.5 * wide, 13.0),
+        (29 + 0.8 * wide, 24, 62, 12.6),
+        (28 + wide, 31, 40, 12.4),
+        (25 + wide, 34, 14, 12.2),
+        (21 + 0.8 * wide, 34, -16, 12.0),
+        (16 + 0.5 * wide, 31, -50, 11.6),
+        (11, 24, -84, 11.3),
+        (6, 15, -116, 11.0),
+        (3, 6, -150, 10.4),
         (2, 2, -200, 9.8),
-    ]  # fmt: skip
+    ]
     table = line([(x, y, z, r * calibre) for x, y, z, r in course], 60, 0.6)
     stations = {}
-    for name, at in (("valve", 0), ("root", 1), ("ascending", 3), ("arch", 6), ("isthmus", 8),
-                     ("descending", 11), ("hiatus", 14)):  # fmt: skip
+    for name, at in (
+        ("valve", 0),
+        ("root", 1),
+        ("ascending", 3),
+        ("arch", 6),
+        ("isthmus", 8),
+        ("descending", 11),
+        ("hiatus", 14),
+    ):
         target = figure.at(np.array(course[at][:3]) + wobble + 0.6 * shift)
         stations[name] = int(((table[:, :3] - target) ** 2).sum(axis=1).argmin())
     flow = table[2, :3] - table[0, :3]
@@ -95,53 +124,187 @@ def great_vessels_of(bench: Bench, heart: Heart, spine: FloatArray) -> GreatVess
     lift = float(table[stations["arch"], 2] / figure.scale[2]) - 83.0
     w = wide * 0.4
     branches = {
-        "brachiocephalic trunk": line([(-1, -20, 82 + lift, 6.5), (-9, -20, 102, 6.0), (-18, -16, 120, 6.0)], 8),
-        "right subclavian artery": line([(-18, -16, 120, 4.6), (-36, -8, 134, 4.4), (-62, -16, 130, 4.2),
-                                         (-100, -18, 112, 4.0)], 10),
-        "right common carotid artery": line([(-18, -16, 120, 3.8), (-22, -14, 150, 3.6), (-26, -10, 230, 3.4)], 8),
-        "left common carotid artery": line([(10, -10, 84 + lift, 4.0), (14, -10, 110, 3.7), (20, -12, 150, 3.6),
-                                            (26, -10, 230, 3.4)], 10),
-        "left subclavian artery": line([(21 + w, 4, 82 + lift, 5.2), (26 + w, 8, 108, 5.0), (38, -2, 130, 4.6),
-                                        (64, -16, 128, 4.3), (100, -18, 112, 4.0)], 12),
-    }  # fmt: skip
+        "brachiocephalic trunk": line(
+            [(-1, -20, 82 + lift, 6.5), (-9, -20, 102, 6.0), (-18, -16, 120, 6.0)], 8
+        ),
+        "right subclavian artery": line(
+            [
+                (-18, -16, 120, 4.6),
+                (-36, -8, 134, 4.4),
+                (-62, -16, 130, 4.2),
+                (-100, -18, 112, 4.0),
+            ],
+            10,
+        ),
+        "right common carotid artery": line(
+            [(-18, -16, 120, 3.8), (-22, -14, 150, 3.6), (-26, -10, 230, 3.4)], 8
+        ),
+        "left common carotid artery": line(
+            [
+                (10, -10, 84 + lift, 4.0),
+                (14, -10, 110, 3.7),
+                (20, -12, 150, 3.6),
+                (26, -10, 230, 3.4),
+            ],
+            10,
+        ),
+        "left subclavian artery": line(
+            [
+                (21 + w, 4, 82 + lift, 5.2),
+                (26 + w, 8, 108, 5.0),
+                (38, -2, 130, 4.6),
+                (64, -16, 128, 4.3),
+                (100, -18, 112, 4.0),
+            ],
+            12,
+        ),
+    }
     azygos = person.azygos_scale
     veins = {
-        "superior vena cava": line([(-24, -30, 86, 8.5), (-27, -27, 62, 9.5), (-28, -22, 34, 10.0),
-                                    (*m((-24, -22, 2)), 10.5), (*m((-22, -26, -18)), 11.0)], 10),
-        "right brachiocephalic vein": line([(-24, -30, 88, 8.0), (-26, -34, 104, 7.6), (-34, -36, 118, 7.0)], 6),
-        "left brachiocephalic vein": line([(-22, -32, 88, 7.6), (0, -44, 97, 7.4), (20, -42, 106, 7.0),
-                                           (36, -36, 118, 6.8)], 10),
-        "right jugular vein": line([(-34, -36, 118, 6.5), (-36, -26, 160, 6.2), (-38, -18, 230, 6.0)], 6),
-        "left jugular vein": line([(36, -36, 118, 6.0), (37, -26, 160, 5.8), (38, -18, 230, 5.6)], 6),
-        "right subclavian vein": line([(-34, -36, 118, 6.0), (-62, -32, 118, 5.6), (-104, -26, 106, 5.2)], 8),
-        "left subclavian vein": line([(36, -36, 118, 6.0), (62, -32, 118, 5.6), (104, -26, 106, 5.2)], 8),
-        "inferior vena cava": line([(*m((-20, -22, -52)), 11.5), (*m((-22, -14, -70)), 12.0), (-22, -6, -92, 12.0),
-                                    (-20, 2, -120, 11.5), (-18, 6, -200, 11.0)], 12),
-        "azygos vein": line([(-27, -16, 52, 4.4 * azygos), (-24, 6, 60, 4.4 * azygos), (-14, 24, 58, 4.2 * azygos),
-                             (-9, 31, 44, 3.8 * azygos), (-7, 34, 0, 3.6 * azygos), (-5, 28, -80, 3.2),
-                             (-5, 16, -130, 2.8)], 20),
-        "hemiazygos vein": line([(-8, 36, -6, 2.4), (8, 40, -14, 2.4), (12, 38, -60, 2.4), (10, 26, -120, 2.2)], 10),
-    }  # fmt: skip
+        "superior vena cava": line(
+            [
+                (-24, -30, 86, 8.5),
+                (-27, -27, 62, 9.5),
+                (-28, -22, 34, 10.0),
+                (*m((-24, -22, 2)), 10.5),
+                (*m((-22, -26, -18)), 11.0),
+            ],
+            10,
+        ),
+        "right brachiocephalic vein": line(
+            [(-24, -30, 88, 8.0), (-26, -34, 104, 7.6), (-34, -36, 118, 7.0)], 6
+        ),
+        "left brachiocephalic vein": line(
+            [(-22, -32, 88, 7.6), (0, -44, 97, 7.4), (20, -42, 106, 7.0), (36, -36, 118, 6.8)], 10
+        ),
+        "right jugular vein": line(
+            [(-34, -36, 118, 6.5), (-36, -26, 160, 6.2), (-38, -18, 230, 6.0)], 6
+        ),
+        "left jugular vein": line(
+            [(36, -36, 118, 6.0), (37, -26, 160, 5.8), (38, -18, 230, 5.6)], 6
+        ),
+        "right subclavian vein": line(
+            [(-34, -36, 118, 6.0), (-62, -32, 118, 5.6), (-104, -26, 106, 5.2)], 8
+        ),
+        "left subclavian vein": line(
+            [(36, -36, 118, 6.0), (62, -32, 118, 5.6), (104, -26, 106, 5.2)], 8
+        ),
+        "inferior vena cava": line(
+            [
+                (*m((-20, -22, -52)), 11.5),
+                (*m((-22, -14, -70)), 12.0),
+                (-22, -6, -92, 12.0),
+                (-20, 2, -120, 11.5),
+                (-18, 6, -200, 11.0),
+            ],
+            12,
+        ),
+        "azygos vein": line(
+            [
+                (-27, -16, 52, 4.4 * azygos),
+                (-24, 6, 60, 4.4 * azygos),
+                (-14, 24, 58, 4.2 * azygos),
+                (-9, 31, 44, 3.8 * azygos),
+                (-7, 34, 0, 3.6 * azygos),
+                (-5, 28, -80, 3.2),
+                (-5, 16, -130, 2.8),
+            ],
+            20,
+        ),
+        "hemiazygos vein": line(
+            [(-8, 36, -6, 2.4), (8, 40, -14, 2.4), (12, 38, -60, 2.4), (10, 26, -120, 2.2)], 10
+        ),
+    }
     t = person.pulmonary_trunk_scale * (1 + 0.06 * normal(rng))
-    trunk = line([(*m((18, -57, 4)), 14.0 * t), (*(0.5 * m((24, -50, 20)) + (12, -25, 10)), 13.4 * t),
-                  (25, -34, 32, 13.2 * t), (22, -17, 36, 13.0 * t)], 8)  # fmt: skip
-    right_main = line([(18, -17, 35, 11.0 * t), (2, -10, 33, 10.4 * t), (-16, -5, 31, 10.0 * t),
-                       (-32, -2, 28, 9.4 * t), (-43, 3, 20, 8.4 * t)], 10)  # fmt: skip
-    left_main = line([(22, -18, 37, 11.0 * t), (30, -6, 41, 10.6 * t), (38, 7, 41, 10.0 * t),
-                      (44, 16, 32, 9.0 * t), (46, 20, 20, 8.2 * t)], 10)  # fmt: skip
+    trunk = line(
+        [
+            (*m((18, -57, 4)), 14.0 * t),
+            (*(0.5 * m((24, -50, 20)) + (12, -25, 10)), 13.4 * t),
+            (25, -34, 32, 13.2 * t),
+            (22, -17, 36, 13.0 * t),
+        ],
+        8,
+    )
+    right_main = line(
+        [
+            (18, -17, 35, 11.0 * t),
+            (2, -10, 33, 10.4 * t),
+            (-16, -5, 31, 10.0 * t),
+            (-32, -2, 28, 9.4 * t),
+            (-43, 3, 20, 8.4 * t),
+        ],
+        10,
+    )
+    left_main = line(
+        [
+            (22, -18, 37, 11.0 * t),
+            (30, -6, 41, 10.6 * t),
+            (38, 7, 41, 10.0 * t),
+            (44, 16, 32, 9.0 * t),
+            (46, 20, 20, 8.2 * t),
+        ],
+        10,
+    )
     big = (1.0 if person.sex == "male" else 0.92) * (1 + 0.05 * normal(rng))
-    trachea = line([(0, -22, 230, 8.6), (0, -16, 170, 8.8 * big), (1, -8, 130, 9.0 * big), (2, -1, 96, 9.2 * big),
-                    (1, 6, 66, 9.6 * big), (-1, 8, 55, 9.8 * big)], 14)  # fmt: skip
-    right_bronchus = line([(-1, 8, 55, 8.6 * big), (-12, 11, 44, 7.8 * big), (-24, 14, 33, 7.4 * big),
-                           (-33, 16, 20, 6.4 * big), (-37, 18, 6, 5.8 * big)], 10)  # fmt: skip
-    left_bronchus = line([(-1, 8, 55, 8.2 * big), (14, 13, 43, 7.2 * big), (28, 18, 32, 6.6 * big),
-                          (40, 20, 24, 6.2 * big), (44, 23, 14, 5.4 * big)], 10)  # fmt: skip
-    oesophagus = line([(2, -4, 230, 6.5), (4, 2, 150, 6.5), (5, 12, 110, 6.5), (6, 21, 70, 6.5), (6, 24, 40, 6.5),
-                       (5, 27, 0, 7.0), (8, 24, -40, 7.0), (14, 14, -76, 7.5), (22, 4, -96, 8.0), (32, -4, -106, 8.5)],
-                      26)  # fmt: skip
+    trachea = line(
+        [
+            (0, -22, 230, 8.6),
+            (0, -16, 170, 8.8 * big),
+            (1, -8, 130, 9.0 * big),
+            (2, -1, 96, 9.2 * big),
+            (1, 6, 66, 9.6 * big),
+            (-1, 8, 55, 9.8 * big),
+        ],
+        14,
+    )
+    right_bronchus = line(
+        [
+            (-1, 8, 55, 8.6 * big),
+            (-12, 11, 44, 7.8 * big),
+            (-24, 14, 33, 7.4 * big),
+            (-33, 16, 20, 6.4 * big),
+            (-37, 18, 6, 5.8 * big),
+        ],
+        10,
+    )
+    left_bronchus = line(
+        [
+            (-1, 8, 55, 8.2 * big),
+            (14, 13, 43, 7.2 * big),
+            (28, 18, 32, 6.6 * big),
+            (40, 20, 24, 6.2 * big),
+            (44, 23, 14, 5.4 * big),
+        ],
+        10,
+    )
+    oesophagus = line(
+        [
+            (2, -4, 230, 6.5),
+            (4, 2, 150, 6.5),
+            (5, 12, 110, 6.5),
+            (6, 21, 70, 6.5),
+            (6, 24, 40, 6.5),
+            (5, 27, 0, 7.0),
+            (8, 24, -40, 7.0),
+            (14, 14, -76, 7.5),
+            (22, 4, -96, 8.0),
+            (32, -4, -106, 8.5),
+        ],
+        26,
+    )
     del spine
-    return GreatVessels(aorta, branches, veins, trunk, right_main, left_main, trachea, right_bronchus,
-                        left_bronchus, oesophagus)  # fmt: skip
+    return GreatVessels(
+        aorta,
+        branches,
+        veins,
+        trunk,
+        right_main,
+        left_main,
+        trachea,
+        right_bronchus,
+        left_bronchus,
+        oesophagus,
+    )
 
 
 def mediastinal_lofts(bench: Bench) -> tuple[Sections, ...]:
@@ -149,18 +312,30 @@ def mediastinal_lofts(bench: Bench) -> tuple[Sections, ...]:
     figure = bench.figure
     push = bench.person.mediastinal_shift_mm / figure.scale[0] * 0.7
     stout = {"slim": -2.0, "average": 0.0, "heavy": 6.0}[bench.person.habitus]
-    wide = np.array([  # z, centre, left, right, front, back, squareness
-        (-120.0, 2.0, 28.0, -24.0, -30.0, 40.0, 0.3), (-60.0, 2.0, 28.0, -22.0, -30.0, 40.0, 0.3), (-10.0, 2.0, 28.0, -22.0, -36.0, 40.0, 0.3),
-        (20.0, 2.0, 28.0, -24.0, -46.0, 40.0, 0.3), (50.0, 1.0, 27.0, -27.0, -48.0, 38.0, 0.3),
-        (75.0, 1.0, 26.0, -29.0, -46.0, 36.0, 0.35), (95.0, 0.0, 22.0, -28.0, -46.0, 34.0, 0.35),
-        (115.0, 0.0, 26.0, -30.0, -44.0, 32.0, 0.35), (140.0, 0.0, 40.0, -40.0, -40.0, 30.0, 0.3),
-        (170.0, 0.0, 46.0, -46.0, -40.0, 30.0, 0.3),
-    ])  # fmt: skip
-    thin = np.array([
-        (-110.0, 4.0, 22.0, -12.0, -103.0, -20.0, 0.5), (-60.0, 4.0, 18.0, -8.0, -101.0, -20.0, 0.5),
-        (0.0, 1.0, 8.0, -6.0, -95.0, -20.0, 0.5), (50.0, -1.0, 7.0, -8.0, -81.0, -20.0, 0.5),
-        (80.0, 0.0, 13.0, -13.0, -67.0, -20.0, 0.6), (110.0, 0.0, 26.0, -26.0, -53.0, -20.0, 0.5),
-    ])  # fmt: skip
+    wide = np.array(
+        [  # z, centre, left, right, front, back, squareness
+            (-120.0, 2.0, 28.0, -24.0, -30.0, 40.0, 0.3),
+            (-60.0, 2.0, 28.0, -22.0, -30.0, 40.0, 0.3),
+            (-10.0, 2.0, 28.0, -22.0, -36.0, 40.0, 0.3),
+            (20.0, 2.0, 28.0, -24.0, -46.0, 40.0, 0.3),
+            (50.0, 1.0, 27.0, -27.0, -48.0, 38.0, 0.3),
+            (75.0, 1.0, 26.0, -29.0, -46.0, 36.0, 0.35),
+            (95.0, 0.0, 22.0, -28.0, -46.0, 34.0, 0.35),
+            (115.0, 0.0, 26.0, -30.0, -44.0, 32.0, 0.35),
+            (140.0, 0.0, 40.0, -40.0, -40.0, 30.0, 0.3),
+            (170.0, 0.0, 46.0, -46.0, -40.0, 30.0, 0.3),
+        ]
+    )
+    thin = np.array(
+        [
+            (-110.0, 4.0, 22.0, -12.0, -103.0, -20.0, 0.5),
+            (-60.0, 4.0, 18.0, -8.0, -101.0, -20.0, 0.5),
+            (0.0, 1.0, 8.0, -6.0, -95.0, -20.0, 0.5),
+            (50.0, -1.0, 7.0, -8.0, -81.0, -20.0, 0.5),
+            (80.0, 0.0, 13.0, -13.0, -67.0, -20.0, 0.6),
+            (110.0, 0.0, 26.0, -26.0, -53.0, -20.0, 0.5),
+        ]
+    )
     for table in (wide, thin):
         table[:, 1:4] += push
     wide[:, 2] += stout
@@ -176,9 +351,13 @@ def paint_mediastinum(bench: Bench, lofts: tuple[Sections, ...]) -> None:
         bench.builder.loft(loft.rows, fat)
     young = min(max((60.0 - bench.person.age) / 40.0, 0.0), 1.0)
     thymus = bench.rule(
-        Label.MEDIASTINUM, 35.0, over=label_mask([Label.MEDIASTINUM]), pattern_mm=8.0,
-        pattern_above=0.7 - 0.9 * young, opacity=0.8,
-    )  # fmt: skip
+        Label.MEDIASTINUM,
+        35.0,
+        over=label_mask([Label.MEDIASTINUM]),
+        pattern_mm=8.0,
+        pattern_above=0.7 - 0.9 * young,
+        opacity=0.8,
+    )
     bench.builder.ellipsoid(bench.figure.at((2.0, -56.0, 58.0)), (16.0, 14.0, 32.0), thymus)
 
 
@@ -219,8 +398,10 @@ def paint_great_vessels(bench: Bench, vessels: GreatVessels) -> None:
     )
     builder.tube(aorta.points, aorta.radii - 1.6, blood)
     artery = bench.rule(
-        Label.PULMONARY_ARTERY, bolus.pulmonary_artery, over=VESSEL_BED | label_mask([Label.RIGHT_VENTRICLE]),
-    )  # fmt: skip
+        Label.PULMONARY_ARTERY,
+        bolus.pulmonary_artery,
+        over=VESSEL_BED | label_mask([Label.RIGHT_VENTRICLE]),
+    )
     for tube in (vessels.trunk, vessels.right_main, vessels.left_main):
         builder.tube(tube[:, :3], tube[:, 3], artery)
 
