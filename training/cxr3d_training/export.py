@@ -167,10 +167,11 @@ def _evaluation(folder: RunFolder, checkpoint_sha256: str) -> dict[str, Any] | N
 
 
 def _metrics(evaluation: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The model's own numbers, first of the methods in a report, as a card states them."""
+    """The model's own numbers in a report, as a card states them."""
     if evaluation is None:
         return {}
-    method, summary = next(iter(evaluation["summary"].items()))
+    method = evaluation["context"]["model"]
+    summary = evaluation["summary"][method]
     told = evaluation["metrics"]
     where = f"{evaluation['context']['data']}, side {evaluation['context']['side']}"
     return {

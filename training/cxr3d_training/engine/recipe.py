@@ -397,7 +397,7 @@ class Recipe(ABC):
         progress: ProgressCallback | None = None,
         cancel: CancelToken | None = None,
     ) -> Any:
-        """All figures over held-out patients, beside baselines."""
+        """All figures over held-out patients: the model first, then its baselines."""
 
     @abstractmethod
     def bundle(self, nets: Networks) -> BundleParts:

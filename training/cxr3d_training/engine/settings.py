@@ -194,7 +194,7 @@ def _require_known(kind: Any, settings: Mapping[str, Any], known: Mapping[str, A
         near += [k for k in get_close_matches(key, have, n=3, cutoff=0.6) if k not in near]
         raise InvalidInputError(
             f"There is no setting {key!r}",
-            remedy=f"did you mean {' or '.join(near[:3])}?" if near else "",
+            remedy=f"the nearest are {', '.join(near[:3])}" if near else "",
         )
 
 

@@ -100,6 +100,7 @@ def evaluate_run(
     context = {
         "recipe": saved.recipe,
         "preset": saved.preset,
+        "model": report.methods[0],
         "command": command,
         "steps": state["step"],
         "checkpoint_sha256": checkpoint.sha256,
