@@ -16,6 +16,10 @@ endif
 ifeq ($(shell uname -s),Linux)
 XVFB := xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX"
 endif
+# Mesa's software OpenGL and Triton each bring an LLVM, and crash in one process: what draws is
+# tested in a process of its own.
+DRAWING_TESTS := tests/e2e tests/gl tests/qt
+OTHER_TESTS := $(filter-out $(DRAWING_TESTS),$(patsubst %/,%,$(filter-out %__pycache__/,$(wildcard tests/*/))))
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 
@@ -29,7 +33,8 @@ demo: $(VENV)/.demo ## Open napari with a real chest CT and the live X-ray panel
 
 test: $(VENV)/.test system-packages ## Run every check and the whole test suite
 	@$(MAKE) --no-print-directory lint
-	$(XVFB) $(BIN)/python -m pytest --durations=15 $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest --durations=15 $(DRAWING_TESTS) $(PYTEST_ARGS)
+	$(XVFB) $(BIN)/python -m pytest --durations=15 $(OTHER_TESTS) $(PYTEST_ARGS)
 
 lint: $(VENV)/.test ## Run the checks that need no screen
 	$(BIN)/ruff check .

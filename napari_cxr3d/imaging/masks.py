@@ -19,6 +19,7 @@ _AIR_HU = -1000
 _TISSUE_HU = -400  # halfway between lung and soft tissue; the table's foam lies far below
 _WORKING_MM = 3.0  # masks are found on a grid about this fine: seconds, not minutes
 _SHELL_RADIUS_MM = 5.0  # the opening takes off what is thinner than twice this
+_OWN_RIM = 0.65  # share of a cavity's rim that is the patient's own, not the table's
 _SKIN_MM = 6.0  # margin that keeps the skin, whose edge the working grid only roughly knows
 _VESSEL_RADIUS_MM = 6.0  # the closing that makes lung of its vessels
 _LUNG_MINIMUM_ML = 100.0
@@ -30,7 +31,7 @@ def body_mask(volume: Volume) -> Mask:
 
     Tissue is what lies above -400 HU. In each axial slice an opening cuts off what is thin
     (the table's shell, also where the patient touches it), the largest piece of the volume
-    is kept, and its cavities are filled.
+    is kept, and its cavities are filled, those too whose wall is as thin as a shell.
 
     Parameters
     ----------
@@ -111,7 +112,34 @@ def _body(hu: npt.NDArray[Any], spacing: Spacing) -> Mask:
         return np.zeros(hu.shape, bool)
     largest = labels == 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     body = _within(largest, _SHELL_RADIUS_MM, spacing, in_plane=True) & tissue
-    return np.stack([ndimage.binary_fill_holes(axial) for axial in body])
+    return np.stack(
+        [
+            ndimage.binary_fill_holes(own | _cavities(all_of_it, own))
+            for all_of_it, own in zip(tissue, body, strict=True)
+        ]
+    )
+
+
+def _cavities(tissue: Mask, body: Mask) -> Mask:
+    """Holes in an axial slice of tissue that the body surrounds.
+
+    The opening cuts chest walls that are thinner than its disc, so that a lung is open in the
+    body; in the tissue it is still closed. The air between back and table is closed too, but
+    by the table for half of its rim.
+    """
+    from scipy import ndimage
+
+    holes: Mask = ndimage.binary_fill_holes(ndimage.binary_fill_holes(tissue) & ~tissue)
+    labels, count = ndimage.label(holes)
+    if count == 0:
+        return holes
+    rim = np.where(holes, 0, ndimage.grey_dilation(labels, size=3))
+    whole = np.bincount(rim[tissue], minlength=count + 1)
+    own = np.bincount(rim[body], minlength=count + 1)
+    surrounded = own > _OWN_RIM * whole
+    surrounded[0] = False
+    cavities: Mask = surrounded[labels]
+    return cavities
 
 
 def _within(mask: Mask, distance_mm: float, spacing: Spacing, *, in_plane: bool = False) -> Mask:

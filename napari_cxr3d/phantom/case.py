@@ -14,7 +14,7 @@ from napari_cxr3d.imaging import Grid, SourceInfo, Volume
 from napari_cxr3d.phantom.findings.finding import Finding
 from napari_cxr3d.phantom.findings.planning import Request
 from napari_cxr3d.phantom.findings.vocabulary import FINDINGS, kind_of
-from napari_cxr3d.phantom.labels import LUNG, Label
+from napari_cxr3d.phantom.measures import Box, boxes_of, cardiothoracic_ratio
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 from napari_cxr3d.provenance import Provenance
 
@@ -23,58 +23,16 @@ if TYPE_CHECKING:
     from napari_cxr3d.phantom.scanner import Scanner
     from napari_cxr3d.phantom.scene import Scene
 
-__all__ = ["Box", "PhantomCase", "cardiothoracic_ratio", "make_thoraces", "make_thorax"]
+__all__ = ["Box", "PhantomCase", "make_thoraces", "make_thorax"]
 
 Vec = tuple[float, float, float]
 
 DEFAULT_SIZE_MM = (340.0, 260.0, 340.0)
 """Field of view along (I, P, L): 4.9 million voxels of 2 mm."""
 
-HEART = (
-    Label.MYOCARDIUM,
-    Label.LEFT_ATRIUM,
-    Label.LEFT_VENTRICLE,
-    Label.RIGHT_ATRIUM,
-    Label.RIGHT_VENTRICLE,
-    Label.PERICARDIAL_FLUID,
-)
-"""What the heart's shadow is measured on; fat pads are left out, as a reader does."""
-
-CHEST = (
-    *LUNG,
-    *HEART,
-    Label.PERICARDIUM,
-    Label.PLEURAL_AIR,
-    Label.PLEURAL_FLUID,
-    Label.MEDIASTINUM,
-)
-"""What lies within the ribs."""
-
 _TOLD = ("sex", "age", "habitus", "phase", "arms", "table", "inspiration", "heart_scale")
 _MOST_VOXELS = 1 << 29
-_SMALLEST_BOX = 2  # voxels that a piece of a finding needs for a box of its own
-_MOST_BOXES = 24  # pieces of one kind that are boxed, the largest first
 _PAINTED_AT_ONCE = 8  # scenes a launch on a GPU
-
-
-@dataclass(frozen=True)
-class Box:
-    """Where a piece of a finding lies.
-
-    Attributes
-    ----------
-    finding : str
-        Name of the finding.
-    low_lps, high_lps : tuple of 3 float
-        Corners of the box around its voxels, LPS mm.
-    volume_ml : float
-        Volume of its voxels.
-    """
-
-    finding: str
-    low_lps: Vec
-    high_lps: Vec
-    volume_ml: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -365,7 +323,7 @@ class _Draft:
         hu = scan(
             painting.hu, grid.spacing_mm, self.scanner, self.seed, threads=threads, cancel=cancel
         )
-        boxes = tuple(_boxes(painting.findings, grid, [f.name for f in self.findings]))
+        boxes = tuple(boxes_of(painting.findings, grid, [f.name for f in self.findings]))
         findings = tuple(_placed(finding, self.scene, boxes) for finding in self.findings)
         person = self.person
         ratio = cardiothoracic_ratio(painting.labels)
@@ -456,56 +414,3 @@ def _drawn_scanner(seed: int) -> Scanner:
         noise_hu=round(float(rng.uniform(5.0, 14.0) * (1.4 if sharp else 1.0)), 1),
         streaks=round(float(rng.uniform(0.3, 0.8)), 2),
     )
-
-
-def cardiothoracic_ratio(labels: npt.NDArray[np.uint8]) -> float:
-    """Width of the heart over the inner width of the chest, seen from the front.
-
-    Both are the widest extents (Danzer, Am. J. Med. Sci. 157:513-521, 1919).
-
-    Parameters
-    ----------
-    labels : ndarray of uint8, shape (I, P, L)
-        Anatomical labels.
-
-    Returns
-    -------
-    float
-        0 where heart or chest are out of the field of view.
-    """
-    heart = np.any(np.isin(labels, HEART), axis=(0, 1))
-    chest: npt.NDArray[np.bool_] = np.any(np.isin(labels, CHEST), axis=1)
-    if not (heart.any() and chest.any()):
-        return 0.0
-    widths = [_width(row) for row in chest if row.any()]
-    return _width(heart) / max(widths)
-
-
-def _width(row: npt.NDArray[np.bool_]) -> int:
-    """From the first to the last voxel that is set."""
-    return int(np.ptp(np.flatnonzero(row))) + 1
-
-
-def _boxes(bits: npt.NDArray[np.uint32], grid: Grid, names: Sequence[str]) -> Iterator[Box]:
-    """The connected pieces of each finding, the largest first."""
-    from scipy import ndimage
-
-    voxel_ml = float(np.prod(grid.spacing_mm)) / 1000.0
-    for name in dict.fromkeys(names):
-        mask = (bits >> kind_of(name).bit) & 1
-        pieces, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-        sizes = np.bincount(pieces.ravel(), minlength=count + 1)
-        places = ndimage.find_objects(pieces)
-        order = sorted(range(1, count + 1), key=lambda k: (-int(sizes[k]), k))
-        kept = [k for k in order if sizes[k] >= _SMALLEST_BOX] or order[:1]
-        for piece in kept[:_MOST_BOXES]:
-            where = places[piece - 1]
-            first = grid.index_to_lps([s.start - 0.5 for s in where])
-            last = grid.index_to_lps([s.stop - 0.5 for s in where])
-            low, high = np.minimum(first, last), np.maximum(first, last)
-            yield Box(
-                name,
-                (float(low[0]), float(low[1]), float(low[2])),
-                (float(high[0]), float(high[1]), float(high[2])),
-                round(int(sizes[piece]) * voxel_ml, 3),
-            )

@@ -1,6 +1,6 @@
 """Painting scenes on an NVIDIA GPU, many at a time; importing it imports numba's CUDA side.
 
-The voxel code is that of `napari_cxr3d.phantom.painting`, compiled for the GPU: one block of
+The voxel code is `napari_cxr3d.phantom.painting_kernels`, compiled for the GPU: one block of
 threads paints one tile of one scene. The compiler fuses products and sums there, which rounds
 them once instead of twice, so a voxel whose centre lies on a surface to within rounding may
 get another label than on a processor.
@@ -17,7 +17,8 @@ from numba import cuda
 
 from napari_cxr3d.errors import BackendUnavailableError, InvalidInputError
 from napari_cxr3d.imaging import Grid
-from napari_cxr3d.phantom.painting import TILE, Painting, paint_voxel, tiles_of
+from napari_cxr3d.phantom.painting import Painting, tiles_of
+from napari_cxr3d.phantom.painting_kernels import TILE, paint_voxel
 from napari_cxr3d.phantom.scene import Scene
 
 __all__ = ["paint_batch"]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.imaging import HU_MAX, HU_MIN
-from napari_cxr3d.phantom.painting import _exact, _hashed
+from napari_cxr3d.phantom.painting_kernels import exact, hashed
 from napari_cxr3d.progress import CancelToken
 from napari_cxr3d.workers import Workers, available_threads
 
@@ -176,7 +176,7 @@ def _noise_of_slices(
     return sigma, streaks
 
 
-@_exact
+@exact
 def _blur_slice(source: Any, rows: Any, columns: Any, target: Any) -> None:
     height, width = source.shape
     reach_p, reach_l = len(rows) // 2, len(columns) // 2
@@ -197,7 +197,7 @@ def _blur_slice(source: Any, rows: Any, columns: Any, target: Any) -> None:
             target[p, ell] = total
 
 
-@_exact
+@exact
 def _finish_slice(
     blurred: Any, i: int, along: Any, taps: Any, sigma: float, streaks: float, seed: int,
     target: Any,
@@ -237,9 +237,9 @@ def _finish_slice(
             target[p, ell] = min(max(whole, HU_MIN), HU_MAX)
 
 
-@_exact
+@exact
 def _white(i: int, p: int, ell: int, seed: int) -> float:
     """Nearly normal white noise of variance 1: the sum of four uniform numbers."""
-    first, second = _hashed(i, p, ell, seed), _hashed(i, p, ell, seed + 7919)
+    first, second = hashed(i, p, ell, seed), hashed(i, p, ell, seed + 7919)
     total = (first & 0xFFFF) + (first >> 16) + (second & 0xFFFF) + (second >> 16)
     return (total / 65536.0 - 2.0) * 1.7320508075688772

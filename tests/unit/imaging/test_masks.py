@@ -122,3 +122,14 @@ def test_real_lungs_have_the_size_of_lungs_and_lie_on_both_sides(
     assert 0.4 < right / left < 2.5
     assert -950 < np.median(volume.hu[lungs]) < -650
     assert not (lungs & ~body_mask(volume)).any()
+
+
+def test_a_thin_chest_wall_does_not_let_the_lung_leak_out() -> None:
+    volume, parts = scan()
+    hu = np.array(volume.hu)
+    _, p, ell = np.indices(hu.shape) * 4.0
+    # In front of the left lung the wall is two voxels thick over 32 mm.
+    hu[(p < 80) & (p >= 64) & (np.abs(ell - 270) < 16) & parts["body"]] = -850
+    thin = Volume(hu, volume.spacing_mm)
+    assert body_mask(thin)[parts["lungs"]].mean() > 0.98
+    assert lung_mask(thin)[parts["lungs"]].mean() > 0.9

@@ -11,8 +11,8 @@ from scipy import ndimage
 
 from napari_cxr3d.errors import Cancelled, InvalidInputError
 from napari_cxr3d.phantom import FINDINGS, Label, make_thoraces, make_thorax
-from napari_cxr3d.phantom.case import HEART
 from napari_cxr3d.phantom.labels import BONES, LUNG
+from napari_cxr3d.phantom.measures import HEART
 from napari_cxr3d.progress import CancelToken
 
 COARSE = 6.0  # mm: 120 000 voxels
