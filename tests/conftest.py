@@ -15,6 +15,9 @@ os.environ["NAPARI_ASYNC"] = "0"
 os.environ["NAPARI_ENSURE_PLUGIN_MAIN_THREAD"] = "1"
 _SETTINGS_FOLDER = tempfile.TemporaryDirectory(prefix="napari-settings-")
 os.environ["NAPARI_CONFIG"] = str(Path(_SETTINGS_FOLDER.name, "settings.yaml"))
+# Phantoms that tests make, and models that they install, are nobody's own either.
+os.environ["CXR3D_CACHE"] = str(Path(_SETTINGS_FOLDER.name, "cache"))
+os.environ["CXR3D_MODELS"] = str(Path(_SETTINGS_FOLDER.name, "models"))
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
