@@ -25,6 +25,11 @@ HEADLESS = (
     "napari_cxr3d.sample_data",
     "napari_cxr3d.cli",
     "cxr3d_training",
+    "cxr3d_training.engine",
+    "cxr3d_training.losses",
+    "cxr3d_training.evaluation",
+    "cxr3d_training.recipes",
+    "cxr3d_training.cli",
 )
 PANELS = ("napari_cxr3d.widgets.study", "napari_cxr3d.widgets.xray")
 

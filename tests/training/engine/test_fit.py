@@ -82,7 +82,14 @@ def test_the_average_follows_its_network(tmp_path: Path) -> None:
     torch.testing.assert_close(second["averages"]["mapper_average"][f"module.{key}"], expected)
 
 
-def test_what_the_end_measures_is_in_the_average_alone(whole_run: Path) -> None:
+def test_every_checkpoint_can_be_exported_as_it_is(whole_run: Path) -> None:
+    # Also the best one, from the middle of a run: what an export needs was measured for it too.
+    for checkpoint in CheckpointFolder(whole_run / "checkpoints").listing():
+        state = checkpoint.read()
+        assert state["averages"]["mapper_average"]["module.scale"] > 0.5
+
+
+def test_what_a_checkpoint_measures_is_in_the_average_alone(whole_run: Path) -> None:
     state = last_state(whole_run)
     assert state["networks"]["mapper"]["scale"] == 0
     assert state["averages"]["mapper_average"]["module.scale"] > 0.5
@@ -230,7 +237,7 @@ def test_a_recipe_refuses_losses_that_it_does_not_have() -> None:
 
 
 def test_the_data_has_one_hash() -> None:
-    from cxr3d_training.engine.fit import cohort_sha256
+    from cxr3d_training.engine.records import cohort_sha256
 
     assert cohort_sha256(toy_cohort(3)) == cohort_sha256(toy_cohort(3))
     assert cohort_sha256(toy_cohort(3)) != cohort_sha256(toy_cohort(6))

@@ -122,8 +122,6 @@ def test_a_damaged_checkpoint_costs_no_more_than_its_steps(whole_run: Path, tmp_
 def test_the_time_limit_saves_and_stops(whole_run: Path, tmp_path: Path) -> None:
     stopped = fit_toy(tmp_path / "run", max_minutes=1e-6)
     assert (stopped.reason, stopped.step) == ("time", 1)
-    # A run that stops in time is concluded, so that it can be exported as it is.
-    assert last_state(tmp_path / "run")["averages"]["mapper_average"]["module.scale"] > 0.1
     fit_toy(tmp_path / "run", resume=True)
     assert_same_run(whole_run, tmp_path / "run")
 

@@ -22,12 +22,15 @@ import yaml
 
 from cxr3d_training.engine.checkpoints import Checkpoint, CheckpointFolder
 from cxr3d_training.engine.errors import TrainingError
-from cxr3d_training.engine.settings import read_yaml
+from cxr3d_training.engine.settings import differences, read_yaml
 from napari_cxr3d.errors import ExportError, UnreadableFileError
 
 __all__ = ["RunFolder", "SavedRun", "replace_text"]
 
 Which = Literal["best", "last"]
+
+# Settings that leave every number as it is; a run may go on with others.
+FREE_SETTINGS = ("run.workers", "run.keep_last", "run.checkpoint_every", "run.image_every")
 
 
 @dataclass(frozen=True)
@@ -87,6 +90,40 @@ class RunFolder:
             raise ExportError(
                 "The folder of the run cannot be made", why=str(error), path=self.path
             ) from error
+
+    def open_for(self, wanted: SavedRun, *, resume: bool) -> None:
+        """Begin the folder, or, to go on, see that it holds this very run.
+
+        Raises
+        ------
+        ExportError
+            If it is to be begun and holds something.
+        TrainingError
+            If it holds another run, or this one with other settings.
+        """
+        if not (resume and self.config.is_file()):
+            self.begin(wanted)
+            return
+        found = self.read()
+        if found.recipe != wanted.recipe:
+            raise TrainingError(
+                "The run cannot go on with another recipe",
+                why=f"it is of {found.recipe}, not of {wanted.recipe}",
+                path=self.path,
+            )
+        changed = {
+            key: pair
+            for key, pair in differences(found.settings, wanted.settings).items()
+            if key not in FREE_SETTINGS
+        }
+        if changed:
+            told = [f"{key} was {old!r} and is {new!r}" for key, (old, new) in changed.items()]
+            raise TrainingError(
+                "The run cannot go on with other settings",
+                why="; ".join(told[:5]) + (f"; and {len(told) - 5} more" if len(told) > 5 else ""),
+                remedy="leave them as they were, or begin a new run in another folder",
+                path=self.path,
+            )
 
     def read(self) -> SavedRun:
         """What the run was begun with.

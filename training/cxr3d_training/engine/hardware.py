@@ -6,7 +6,8 @@ Processes that torchrun or Slurm started are recognised; without them Fabric sta
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,9 +16,10 @@ from cxr3d_training.engine.errors import TrainingError
 from napari_cxr3d.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
-__all__ = ["Control", "Hardware", "make_fabric"]
+__all__ = ["Control", "Hardware", "arithmetic", "make_fabric"]
 
 Strategy = Literal["auto", "ddp", "fsdp"]
 
@@ -187,3 +189,41 @@ class Control:
         things = [thing]
         dist.broadcast_object_list(things, src=0, group=self._group)
         return things[0]
+
+    def on_first(self, act: Callable[[], Any]) -> Any:
+        """What `act` gives in the first process; where it fails there, all fail."""
+        failure: Exception | None = None
+        value = None
+        try:
+            value = act() if self.rank == 0 else None
+        except Exception as error:  # noqa: BLE001 - raised again below, in all processes
+            failure = error
+        failures = [f for f in self.gather(None if failure is None else str(failure)) if f]
+        if failure is not None:
+            raise failure
+        if failures:
+            raise TrainingError("Another process of the run failed", why=failures[0])
+        return self.from_first(value)
+
+
+@contextmanager
+def arithmetic(device: torch.device, deterministic: bool) -> Iterator[None]:
+    """Fast kernels on CUDA, or those that give the same bits every time; as before afterwards."""
+    import torch
+
+    matmul = torch.get_float32_matmul_precision()
+    benchmark = torch.backends.cudnn.benchmark
+    strict = torch.are_deterministic_algorithms_enabled()
+    try:
+        if deterministic:
+            # cuBLAS reads it when it is first used.
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            torch.use_deterministic_algorithms(True, warn_only=True)
+        elif device.type == "cuda":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.benchmark = True
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matmul)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(strict)

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from cxr3d_training.data import Cohort, CohortCase, open_cohort
+from cxr3d_training.engine.config import OptimizerConfig, RecipeConfig, RunConfig
 from cxr3d_training.engine.schedules import Schedule
 from napari_cxr3d.errors import InvalidInputError
 
@@ -41,138 +42,6 @@ __all__ = [
 
 Batches = Mapping[str, Mapping[str, "Tensor"]]  # feed name -> name -> tensor [B, ...]
 Networks = Mapping[str, "nn.Module"]
-
-NONE = Schedule(0.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """How long and in what portions a run trains.
-
-    Attributes
-    ----------
-    steps : int
-        Optimizer steps.
-    batch_size : int
-        Samples of one step, over all devices and all `accumulate` parts. A step sees the same
-        samples however many processes and parts it is spread over.
-    accumulate : int
-        Parts that each process works a step off in, one after the other, to save memory.
-    precision : str
-        ``"32-true"``, ``"bf16-mixed"``, or another that Lightning Fabric knows.
-    clip_norm : float or None
-        Largest norm of a player's gradient; None leaves it alone.
-    seed : int
-        Seed of the weights, the samples and all that is random.
-    workers : int
-        Threads that make samples, a process.
-    log_every, image_every, validate_every, checkpoint_every : int
-        Steps between lines of the log, pictures, validations and checkpoints; 0 is never (the
-        last step is validated and saved all the same).
-    keep_last : int
-        Checkpoints that are kept besides the best one.
-    """
-
-    steps: int
-    batch_size: int
-    accumulate: int = 1
-    precision: str = "32-true"
-    clip_norm: float | None = 1.0
-    seed: int = 0
-    workers: int = 2
-    log_every: int = 10
-    image_every: int = 0
-    validate_every: int = 0
-    checkpoint_every: int = 500
-    keep_last: int = 3
-
-    def __post_init__(self) -> None:
-        for name, least in (
-            ("steps", 1),
-            ("batch_size", 1),
-            ("accumulate", 1),
-            ("seed", 0),
-            ("workers", 0),
-            ("log_every", 1),
-            ("image_every", 0),
-            ("validate_every", 0),
-            ("checkpoint_every", 0),
-            ("keep_last", 1),
-        ):
-            if getattr(self, name) < least:
-                raise InvalidInputError(
-                    f"{name} must be {least} or more", why=f"it is {getattr(self, name)}"
-                )
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise InvalidInputError(
-                "clip_norm must be positive", remedy="write null to leave the gradient alone"
-            )
-        if self.precision not in ("32-true", "64-true", "bf16-mixed", "16-mixed", "bf16-true"):
-            raise InvalidInputError(
-                f"There is no precision {self.precision!r}",
-                remedy="choose 32-true, bf16-mixed, 16-mixed, bf16-true or 64-true",
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class OptimizerConfig:
-    """One player's optimizer.
-
-    Attributes
-    ----------
-    kind : {"adamw", "adam", "sgd"}
-        The method.
-    lr : float
-        Peak learning rate.
-    betas : tuple of 2 float
-        Adam's; the first is SGD's momentum.
-    weight_decay : Schedule
-        Decoupled for AdamW. Biases and norms (parameters with fewer than two axes) are spared.
-    warmup : int
-        Steps of linear warm-up.
-    final : float
-        Part of `lr` that the cosine ends at.
-    """
-
-    lr: float
-    kind: Literal["adamw", "adam", "sgd"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: Schedule = NONE
-    warmup: int = 0
-    final: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (self.lr > 0 and self.warmup >= 0 and 0 <= self.final <= 1):
-            raise InvalidInputError(
-                "An optimizer needs a positive lr, a warmup of 0 or more and a final part of 0 to 1"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecipeConfig:
-    """The settings that every recipe has; a recipe's own dataclass adds to them.
-
-    Attributes
-    ----------
-    data : str
-        Where the cases come from, as `cxr3d_training.data.open_cohort` takes it:
-        ``"phantom:200"``, a folder written by ``cxr3d-train prepare``, a folder of CTs, or
-        ``"phantom:200 + 30% FOLDER"``, of which three in ten samples are of the folder.
-    data_options : dict
-        Further arguments of `open_cohort`.
-    run : RunConfig
-        Steps, batch, precision, seed.
-    optimizers : dict of str to OptimizerConfig
-        One a player.
-    losses : dict of str to Schedule
-        Weight of every loss term; 0 switches a term off, and it is then not computed.
-    """
-
-    data: str
-    data_options: dict[str, Any] = field(default_factory=dict)
-    run: RunConfig
-    optimizers: dict[str, OptimizerConfig]
-    losses: dict[str, Schedule]
 
 
 @dataclass(frozen=True)
@@ -375,14 +244,19 @@ class Recipe(ABC):
     def conclude(  # noqa: B027
         self, nets: Networks, batches: Iterator[Batches], mean: Callable[[Tensor], Tensor]
     ) -> None:
-        """What remains to be done to the evaluation networks when a training ends.
+        """What remains to be done to the evaluation networks before they are saved.
+
+        It runs before every checkpoint, so that each can be exported. It may change averages
+        (which take up their network's buffers again at the next step), and of other networks
+        only what no loss reads.
 
         Parameters
         ----------
         nets : dict
             The networks as they will be evaluated and exported.
         batches : iterator
-            Further batches of the feeds, without end; each process has its own.
+            Batches that no step sees, without end, the same every time; each process has its own
+            part of them.
         mean : callable
             The mean of a tensor over the processes, so that all measure the same.
         """
@@ -411,9 +285,10 @@ class Recipe(ABC):
         """Which average stands for a network in evaluation."""
         return {average.of: name for name, average in self.averages.items()}
 
-    def feed_seeds(self, names: Sequence[str]) -> dict[str, int]:
-        """A seed of its own for every feed."""
+    def feed_seeds(self, names: Sequence[str], purpose: int = 0) -> dict[str, int]:
+        """A seed of its own for every feed, and another for every purpose."""
+        seed = self.config.run.seed
         return {
-            name: int(np.random.SeedSequence([self.config.run.seed, k]).generate_state(1)[0])
+            name: int(np.random.SeedSequence([seed, k, purpose]).generate_state(1)[0])
             for k, name in enumerate(names)
         }

@@ -13,7 +13,7 @@ from cxr3d_training.engine.errors import DivergedError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["RunLog", "Tally"]
+__all__ = ["RunLog", "Tally", "open_board", "read_log", "require_all_finite"]
 
 
 class Tally:
@@ -156,3 +156,18 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             break
         lines.append(record)
     return lines
+
+
+def open_board(folder: Path, step: int) -> Any:
+    """TensorBoard's logger; what a killed run logged after `step` is hidden."""
+    from lightning_fabric.loggers import TensorBoardLogger
+
+    purge = {"purge_step": step + 1} if step else {}
+    return TensorBoardLogger(
+        folder.parent,
+        name="",
+        version="",
+        sub_dir=folder.name,
+        default_hp_metric=False,
+        **purge,
+    )

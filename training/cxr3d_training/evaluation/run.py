@@ -78,7 +78,7 @@ def evaluate_run(
     """
     import torch
 
-    from cxr3d_training.engine.fit import cohort_sha256
+    from cxr3d_training.engine.records import cohort_sha256
     from cxr3d_training.engine.state import evaluation_networks
 
     folder = RunFolder(run)

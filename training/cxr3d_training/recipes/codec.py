@@ -37,7 +37,7 @@ from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.metrics import Report
 from napari_cxr3d.models.codecs.base import Codec
 from napari_cxr3d.models.hu_window import HuWindow
-from napari_cxr3d.models.network import build_network
+from napari_cxr3d.models.network import build_network, outline_network
 from napari_cxr3d.progress import CancelToken, ProgressCallback
 
 __all__ = ["CodecConfig", "CodecRecipe"]
@@ -72,7 +72,7 @@ class CodecConfig(RecipeConfig):
     ema : Schedule
         Momentum of the weights' average, which is what is evaluated and exported.
     scale_batches : int
-        Batches over which the latent's scale is measured at the end.
+        Batches over which the latent's scale is measured before every checkpoint.
     evaluation_tile : int
         Latent voxels of a tile's edge when whole volumes are coded.
     """
@@ -140,7 +140,9 @@ class CodecRecipe(Recipe):
         """Crops, and the noise that a latent is drawn with: a sample's own, wherever it runs."""
         assert isinstance(cases, CaseList)
         crops = Crops(cases, self.config.crop, lung_share=self.config.lung_share)
-        latent = self._codec().latent_shape(self.config.crop)
+        outline = outline_network(self.config.codec)
+        assert isinstance(outline, Codec)
+        latent = outline.latent_shape(self.config.crop)
 
         def sample(rng: np.random.Generator) -> dict[str, Any]:
             hu = crops.draw(rng)["hu"]
