@@ -411,6 +411,6 @@ def _drawn_scanner(seed: int) -> Scanner:
         fwhm_mm=round(float(rng.uniform(0.8, 1.6)), 2),
         slice_mm=round(float(rng.uniform(1.0, 3.0)), 1),
         kernel="sharp" if sharp else "soft",
-        noise_hu=round(float(rng.uniform(5.0, 14.0) * (1.4 if sharp else 1.0)), 1),
+        noise_hu=round(float(rng.uniform(3.5, 10.0) * (1.4 if sharp else 1.0)), 1),
         streaks=round(float(rng.uniform(0.3, 0.8)), 2),
     )

@@ -7,7 +7,8 @@ b. Jang et al., Radiology 291, 360-367 (2019): trabecular bone of L1 by age, 226
    years, 2.5 HU less a year; Pickhardt et al., Ann. Intern. Med. 158, 588-595 (2013).
 c. Modes of the histograms of real chest CTs as `benchmarks/phantom.py` prints them: fat -106 to
    -102, muscle and blood 38 to 70.
-d. Lung at full inspiration: Gevenois et al., AJRCCM 153, 187-192 (1996), -850 to -880 HU.
+d. Parenchyma between the vessels, set so that the whole lung, vessels and weight included, has the
+   median of the real CTs of `benchmarks/phantom.py` (-932 to -845 HU).
 e. CT pulmonary angiography asks for 250 HU or more in the pulmonary trunk: Wittram, AJR 188,
    1255-1261 (2007); the left heart follows some seconds later.
 f. Portal venous phase: Bae, Radiology 256, 32-61 (2010): liver about +50, aorta 140 to 170.
@@ -85,7 +86,7 @@ _HU: Final[dict[Tissue, tuple[float, float, float]]] = {
     Tissue.FAT: (-105, -103, -105),  # a, c
     Tissue.MUSCLE: (50, 62, 53),  # a, c
     Tissue.BREAST_GLAND: (30, 45, 33),
-    Tissue.LUNG: (-862, -856, -858),  # d
+    Tissue.LUNG: (-892, -886, -888),  # d
     Tissue.BLOOD: (42, 150, 120),
     Tissue.PULMONARY_BLOOD: (42, 150, 350),  # e
     Tissue.PULMONARY_VENOUS_BLOOD: (42, 152, 280),

@@ -82,7 +82,7 @@ def paint_ribs(bench: Bench, lines: dict[str, FloatArray]) -> None:
     """Paint bony ribs with marrow, and costal cartilages."""
     builder, figure = bench.builder, bench.figure
     marrow = 0.8 * trabecular_hu(bench.person.age, bench.person.sex) + 60
-    cortex = bench.rule(Label.RIB, 900.0)
+    cortex = bench.rule(Label.RIB, 730.0)
     inner = bench.rule(Label.RIB, marrow, over=label_mask([Label.RIB]))
     spots = 0.0 if bench.person.age < 35 else min((bench.person.age - 35) / 45.0, 1.0)
     soft = bench.rule(Label.COSTAL_CARTILAGE, Tissue.CARTILAGE, mottle_hu=15.0)

@@ -44,18 +44,18 @@ def paint_shoulder_muscles(bench: Bench, shoulder: Shoulder) -> None:
 def paint_shoulder_bones(bench: Bench, shoulder: Shoulder) -> None:
     """Paint clavicle, scapula and humerus."""
     builder, size = bench.builder, bench.figure.size
-    cortex, spongy = bench.rule(Label.CLAVICLE, 850.0), bench.rule(Label.CLAVICLE, 260.0)
+    cortex, spongy = bench.rule(Label.CLAVICLE, 700.0), bench.rule(Label.CLAVICLE, 260.0)
     thick = size(np.interp(np.linspace(0, 1, 12), [0, 0.15, 0.5, 1], [10.0, 7.0, 5.6, 6.6]))
     builder.tube(shoulder.clavicle, thick, cortex)
     builder.tube(shoulder.clavicle, thick - 2.0, spongy)
     normal = _blade_normal(shoulder)
-    plate = bench.rule(Label.SCAPULA, 520.0)
+    plate = bench.rule(Label.SCAPULA, 430.0)
     for point, radius in _blade(shoulder, size):
         builder.cone(
             shoulder.glenoid, point, (size(8.0), radius), plate, flat=normal,
             flatness=radius / size(2.2),
         )  # fmt: skip
-    bone = bench.rule(Label.SCAPULA, 700.0)
+    bone = bench.rule(Label.SCAPULA, 560.0)
     marrow = bench.rule(Label.SCAPULA, 230.0, over=label_mask([Label.SCAPULA]))
     border = np.stack(
         [shoulder.glenoid, 0.5 * (shoulder.glenoid + shoulder.lower_angle), shoulder.lower_angle]
@@ -74,7 +74,7 @@ def paint_shoulder_bones(bench: Bench, shoulder: Shoulder) -> None:
 
 def _humerus(bench: Bench, shoulder: Shoulder) -> None:
     builder, size = bench.builder, bench.figure.size
-    cortex = bench.rule(Label.HUMERUS, 900.0)
+    cortex = bench.rule(Label.HUMERUS, 780.0)
     spongy = bench.rule(Label.HUMERUS, 210.0, mottle_hu=30.0, mottle_mm=5.0)
     hollow = bench.rule(Label.HUMERUS, 10.0)
     axis = shoulder.elbow - shoulder.head
