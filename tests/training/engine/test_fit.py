@@ -119,6 +119,24 @@ def test_no_player_moves_what_belongs_to_another(tmp_path: Path) -> None:
     assert not torch.equal(critic[6], critic[7])
 
 
+def test_the_networks_of_the_others_are_frozen_while_one_plays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learning: dict[str, set[str]] = {}
+    whole = ToyRecipe.losses
+
+    def watched(self: ToyRecipe, player: str, nets: Any, work: Any) -> Any:
+        moved = {
+            name for name, net in nets.items() if any(p.requires_grad for p in net.parameters())
+        }
+        learning.setdefault(player, set()).update(moved)
+        return whole(self, player, nets, work)
+
+    monkeypatch.setattr(ToyRecipe, "losses", watched)
+    fit_toy(tmp_path)
+    assert learning == {"mapper": {"mapper"}, "critic": {"critic"}}
+
+
 def test_a_gradient_is_clipped_to_the_norm(tmp_path: Path) -> None:
     # With plain SGD a step is at most lr times the norm.
     fit_toy(

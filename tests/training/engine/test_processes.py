@@ -61,7 +61,7 @@ def assert_same_weights(one: Path, other: Path) -> None:
 def test_two_processes_train_what_one_does(one_process: Path, tmp_path: Path) -> None:
     # Each has half of the batch of 8: its 4 samples are the ones that one process sees.
     ddp = start([TOY, str(tmp_path / "ddp"), "noise=0", "--devices", "2"])
-    assert finish(ddp) == "done 24\n"
+    assert finish(ddp) == "done 24 1.0\n"
     assert_same_curve(one_process, tmp_path / "ddp")
     assert_same_weights(one_process, tmp_path / "ddp")
 
@@ -74,7 +74,7 @@ def test_torchrun_shards_and_is_stopped_and_one_process_goes_on(
     # moment; the signal reaches only the process that reports; the checkpoint is whole.
     out = tmp_path / "fsdp"
     arguments = [TOY, str(out), "noise=0", "--strategy", "fsdp", "--signal-at", "11"]
-    assert finish(start([*TORCHRUN, *arguments])) == "terminated 11\n"
+    assert finish(start([*TORCHRUN, *arguments])) == "terminated 11 0.5\n"
     told: list[str] = []
     fit_toy(out, "noise=0", resume=True, notify=told.append)
     assert any("2 processes and goes on on 1" in message for message in told)

@@ -129,6 +129,12 @@ class ToyRecipe(Recipe):
             terms["fool"] = (nets["critic"](y) - 1).square().mean()
         return terms
 
+    def after_step(self, nets: Networks, work: Work) -> None:
+        """Note which part of the weights this process holds: all of them, but for fsdp."""
+        weight: Any = next(nets["mapper"].parameters())
+        local = weight.to_local() if hasattr(weight, "to_local") else weight
+        self.share = local.numel() / weight.numel()
+
     def images(self, nets: Networks, batches: Batches) -> dict[str, Tensor]:
         return {"x": batches["points"]["x"].sigmoid()}
 
@@ -191,15 +197,16 @@ def _main(arguments: list[str]) -> None:
         if at.done == given.signal_at:
             os.kill(os.getpid(), getattr(signal, given.signal))
 
+    recipe = toy(*given.changes)
     result = fit(
-        toy(*given.changes),
+        recipe,
         given.out,
         hardware=Hardware(accelerator="cpu", devices=given.devices, strategy=given.strategy),
         resume=given.resume,
         progress=progress,
     )
     if result.first:
-        print(result.reason, result.step)
+        print(result.reason, result.step, recipe.share)
 
 
 if __name__ == "__main__":
