@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EdgeLetters", "canvas_letters", "reference_layer"]
 
+_PICTURES = ("ct", "cxr", "drr")  # labels lie over one of these
 _LETTERS_OF_POSITION = {"PA": ("I", "L"), "AP": ("I", "L")}
 _DIRECTIONS = {"I": (0.0, 0.0, -1.0), "L": (1.0, 0.0, 0.0)}
 
@@ -38,7 +39,7 @@ def reference_layer(viewer: ViewerModel) -> Layer | None:
         (
             layer
             for layer in reversed(viewer.layers)
-            if layer.visible and (kind_of_layer(layer) or not volume_refusal(layer))
+            if layer.visible and (kind_of_layer(layer) in _PICTURES or not volume_refusal(layer))
         ),
         None,
     )
