@@ -75,7 +75,7 @@ def abdominal_organs(bench: Bench, domes: dict[str, Dome]) -> dict[str, Ellipsoi
         "liver": Ellipsoidal(
             below(right, -68, 0, 62 + 0.3 * wobble[0]), np.array([82, 92, 64.0]) * s
         ),
-        "left liver": Ellipsoidal(below(right, 0, -52, 52), np.array([78, 38, 38.0]) * s),
+        "left liver": Ellipsoidal(below(right, -4, -46, 46), np.array([84, 44, 40.0]) * s),
         "stomach": Ellipsoidal(
             below(left, 62, 8, 48 * lower + 6 + wobble[1]), np.array([46, 48, 46.0]) * s
         ),
@@ -137,14 +137,14 @@ def _liver(bench: Bench, organs: dict[str, Ellipsoidal], belly: int) -> None:
         rough_scale_mm=35.0,
     )
     liver, left = organs["liver"], organs["left liver"]
-    below = Clip.through(liver.center + (0.0, 30.0, -40.0), (0.25, 0.45, -0.86))
+    below = Clip.through(liver.center + (0.0, 30.0, -40.0), (0.46, 0.36, -0.81))
     builder.loft(bench.figure.dome("right", _DOME_MM + 2.0).rows, tissue, clip=below)
     builder.ellipsoid(liver.center, liver.semi_axes, tissue, clip=below)
     builder.ellipsoid(
         left.center,
         left.semi_axes,
         tissue,
-        clip=Clip.through(left.center + (0, 0, -12.0), (0.2, 0.3, -0.93)),
+        clip=Clip.through(left.center + (0, 0, -22.0), (0.42, 0.3, -0.86)),
     )
     gain = 35.0 if bench.person.phase == "venous" else -8.0
     vein = bench.rule(Label.LIVER, bench.hu(Tissue.LIVER) + gain, over=label_mask([Label.LIVER]))

@@ -9,7 +9,7 @@ from napari_cxr3d.phantom.anatomy.bench import Bench, curve
 from napari_cxr3d.phantom.anatomy.person import normal
 from napari_cxr3d.phantom.anatomy.sections import Sections
 from napari_cxr3d.phantom.labels import Label, label_mask
-from napari_cxr3d.phantom.scene import Clip, Rule
+from napari_cxr3d.phantom.scene import Rule
 from napari_cxr3d.phantom.tissues import Tissue
 
 __all__ = ["paint_breasts", "paint_muscles", "paint_table", "paint_trunk"]
@@ -22,14 +22,8 @@ def paint_table(bench: Bench, body: Sections) -> None:
     back = float((body.rows[:, 2] + body.rows[:, 6]).max()) + 9.0
     top = bench.rule(Label.TABLE, Tissue.TABLE_SHELL, warped=False)
     core = bench.rule(Label.TABLE, Tissue.TABLE_CORE, warped=False)
-    box = ((-215.0, -200.0, -600.0), (215.0, back + 60.0, 600.0))
-    radius = 600.0
-    # A vertical cylinder is a sphere's neighbour: long cones far ahead of the back.
-    for number, rule in ((0, top), (1, core), (2, top)):
-        depth = back + number * 0.0
-        del depth, rule
     x = np.linspace(-205.0, 205.0, 15)
-    y = back + 6.0 - x * x / (2 * radius) * 0.55
+    y = back + 6.0 - x * x / 2200.0
     for rule, half in ((top, 7.0), (core, 5.2)):
         for k in range(len(x) - 1):
             a = np.array([x[k], y[k], -520.0])
@@ -38,7 +32,6 @@ def paint_table(bench: Bench, body: Sections) -> None:
                 bench.builder.cone(
                     p, p + (0, 0, 1040.0), (17.0, 17.0), rule, flat=(0, 1, 0), flatness=17.0 / half
                 )
-    del box
 
 
 def paint_trunk(bench: Bench, body: Sections) -> None:
@@ -82,7 +75,8 @@ def paint_muscles(bench: Bench, spine: FloatArray, cages: dict[str, Sections]) -
             (4, 84.0),
             (3, 92.0),
         ):
-            start = spine[level] + (sign * size(5.0), size(66.0), 0.0)
+            deep = size(47.0) + np.interp(level, np.arange(len(thick)), thick) / 1.45
+            start = spine[level] + (sign * size(5.0), deep, 0.0)
             goal = np.array([sign * size(reach), start[1] - size(2.0), start[2] + size(14.0)])
             builder.cone(
                 start, goal, (size(14.0), size(13.0)), muscle, flat=(0, 1, 0), flatness=4.0 / strong
@@ -230,43 +224,51 @@ def _neck(bench: Bench, spine: FloatArray, sign: float, strong: float, muscle: R
 
 
 def paint_breasts(bench: Bench, cages: dict[str, Sections]) -> None:
-    """Paint a woman's breasts, flattened sideways when she lies; a man's is a thin fat pad."""
+    """Paint a woman's breasts: flat and to the side when she lies, with a fold when she stands.
+
+    Each is a wide mound over the pectoral muscle and a slope that rises from it to the collarbone;
+    both meet the chest wall at a shallow angle, so that a radiograph shows a shadow without a rim,
+    save for the lower fold of a standing woman.
+    """
     person, figure = bench.person, bench.figure
     if person.sex != "female":
         return
     rng = bench.rng(11)
-    fullness = {"slim": 0.8, "average": 1.0, "heavy": 1.3}[person.habitus] * (
-        1 + 0.12 * normal(rng)
-    )
+    fullness = {"slim": 0.82, "average": 1.0, "heavy": 1.22}[person.habitus]
+    fullness *= 1 + 0.1 * normal(rng)
     dense = min(max(1.05 - 0.012 * (person.age - 25) + 0.12 * normal(rng), 0.1), 1.0)
     lying = person.arms == "up"
+    over = label_mask([Label.AIR, Label.SKIN, Label.FAT])
+    skin = bench.rule(Label.SKIN, Tissue.SKIN, over=label_mask([Label.AIR]))
+    fat = bench.rule(Label.FAT, Tissue.FAT, over=over, mottle_hu=8.0)
+    gland = bench.rule(
+        Label.BREAST,
+        Tissue.BREAST_GLAND,
+        over=label_mask([Label.FAT]),
+        pattern_mm=9.0,
+        pattern_above=0.45 - 0.75 * dense,
+        pattern_soft=0.5,
+    )
+    up = np.array([0.0, 0.0, 1.0])
     for side, sign in (("left", 1.0), ("right", -1.0)):
-        z = figure.scale[2] * (2.0 if lying else -26.0)
-        angle = -0.72 if lying else -0.98
+        z = figure.scale[2] * (8.0 if lying else -18.0)
+        angle = -0.80 if lying else -0.98
         around = angle if sign > 0 else np.pi - angle
-        center = cages[side].outline(np.array([z]), np.array([around]), 16.0 + 0.5 * figure.fat_mm)[
-            0
-        ]
+        wall = cages[side].outline(np.array([z]), np.array([around]), 12.0)[0]
         out = np.array([np.cos(around), np.sin(around), 0.0])
-        across = np.array([-out[1], out[0], 0.0])
-        axes = np.stack([across, out, [0.0, 0.0, 1.0]], axis=-1)
-        half = fullness * np.array([62.0, 30.0 if lying else 38.0, 58.0]) * figure.scale
-        over = label_mask([Label.AIR, Label.SKIN, Label.FAT])
-        keep = Clip.through(center - 22.0 * out, -out)
-        builder = bench.builder
-        builder.ellipsoid(
-            center, half, bench.rule(Label.SKIN, Tissue.SKIN, over=over), axes=axes, clip=keep
+        axes = np.stack([np.array([-out[1], out[0], 0.0]), out, up], axis=-1)
+        scale = fullness * figure.scale
+        height = (20.0 if lying else 32.0) * fullness + 0.75 * figure.fat_mm + 6.0
+        mound = np.array([76.0, 58.0, 70.0]) * scale
+        slope = np.array([78.0, 58.0, 84.0]) * scale
+        shapes = (
+            (wall + (height - mound[1]) * out, mound),
+            (wall + (0.66 * height - slope[1]) * out + 20.0 * scale[2] * up, slope),
         )
-        fat = bench.rule(Label.FAT, Tissue.FAT, over=over, mottle_hu=8.0)
-        builder.ellipsoid(center, half - 2.2, fat, axes=axes, clip=keep)
-        gland = bench.rule(
-            Label.BREAST,
-            Tissue.BREAST_GLAND,
-            over=label_mask([Label.FAT]),
-            pattern_mm=9.0,
-            pattern_above=0.45 - 0.75 * dense,
-            pattern_soft=0.5,
-        )
-        builder.ellipsoid(
-            center + 0.12 * half[1] * out, half * (0.62, 0.72, 0.62), gland, axes=axes, clip=keep
+        for rule, inset in ((skin, 0.0), (fat, 2.2)):
+            for center, half in shapes:
+                bench.builder.ellipsoid(center, half - inset, rule, axes=axes)
+        middle = wall + 0.42 * height * out - (0.0 if lying else 8.0) * up
+        bench.builder.ellipsoid(
+            middle, np.array([42.0, 0.5 * height / scale[1], 38.0]) * scale, gland, axes=axes
         )

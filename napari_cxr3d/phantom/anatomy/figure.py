@@ -144,7 +144,7 @@ class Figure:
         """Inner surface of one half of the rib cage."""
         z, lateral, front, back, square = _CAGE.T
         sign = 1.0 if side == "left" else -1.0
-        cx = sign * (0.42 * lateral + 2)
+        cx = sign * (0.33 * lateral + 2)
         outer, inner = sign * lateral, np.full_like(z, sign * _MEDIAL)
         left, right = (outer, inner) if sign > 0 else (inner, outer)
         return self.sections(np.stack([z, cx, left, right, front, back, square], -1))
@@ -165,13 +165,13 @@ class Figure:
     @property
     def lung_floor(self) -> float:
         """z of the deepest costophrenic recess, mm."""
-        return float(self.scale[2] * (-150.0 * (0.4 + 0.6 * self.inspiration)))
+        return float(self.scale[2] * (-166.0 * (0.4 + 0.6 * self.inspiration)))
 
     def dome_apex(self, side: str) -> FloatArray:
         """Highest point of one half of the diaphragm, LPS mm."""
         left = side == "left"
         raised = self.person.diaphragm_raise_mm[0 if left else 1]
-        z = 140.0 - (140.0 + (76.0 if left else 62.0)) * self.inspiration
+        z = 140.0 - (140.0 + (94.0 if left else 80.0)) * self.inspiration
         x, y = (66.0, -16.0) if left else (-66.0, -14.0)
         apex = self.at((x, y, z))
         apex[2] += raised
@@ -188,16 +188,16 @@ class Figure:
         z = np.linspace(floor, top, 48)
         cage = self.cage(side).at(z)
         base = {
-            "front": min(self.scale[2] * -88.0 * self.inspiration, top - 14.0),
-            "side": self.scale[2] * -128.0 * (0.4 + 0.6 * self.inspiration),
+            "front": min(self.scale[2] * -102.0 * self.inspiration, top - 14.0),
+            "side": self.scale[2] * -144.0 * (0.4 + 0.6 * self.inspiration),
             "back": self.lung_floor + 4.0,
-            "middle": self.scale[2] * -118.0 * self.inspiration,
+            "middle": self.scale[2] * -134.0 * self.inspiration,
         }
 
         def width(edge: float) -> FloatArray:
             share = np.clip((z - edge) / (top - edge), 0.0, 1.0)
             # Rounder above than an ellipse: a dome, not a table.
-            shape: FloatArray = np.maximum(1.0 - share**1.5, 0.0) ** 0.7
+            shape: FloatArray = np.maximum(1.0 - share**1.8, 0.0) ** 0.58
             return shape
 
         lateral = width(base["side"])

@@ -74,7 +74,7 @@ def heart_of(bench: Bench) -> Heart:
     shift = np.array([3.0, 2.5, 3.0]) * normal(rng, 3).clip(-2, 2)
     # In a deep breath the heart hangs steeply; the stout, whose diaphragm is high, have it lie.
     steep = 0.50 + 1.2 * (figure.inspiration - 1.0) + 0.05 * normal(rng)
-    shift += (0.0, 0.0, -75.0 * (figure.inspiration - 1.0))
+    shift += (0.0, 0.0, -10.0 - 75.0 * (figure.inspiration - 1.0))
     shift += (person.mediastinal_shift_mm / figure.scale[0], 0.0, 0.0)
     axes = _frame(np.array([0.70, -0.53, -steep]), _UP)
     along = axes[:, 0]
@@ -101,7 +101,7 @@ def heart_of(bench: Bench) -> Heart:
         "right ventricle": part((24, -64, -52), (46.0 * rh, 25.0 * rh, 32.0 * rh), tilted),
         "outflow tract": part((18, -58, -8), (18.0 * rh, 18.0 * rh, 30.0), level),
         "right atrium": part((-18, -36, -36), (25.0 * rh, 30.0 * rh, 36.0 * rh), level),
-        "left atrium": part((2, -6, -14), (36.0 * la, 20.0 * la, 26.0 * la), level),
+        "left atrium": part((2, -6, -8), (36.0 * la, 20.0 * la, 26.0 * la), level),
     }
     apex = parts["left ventricle"].surface_point(along)
     root = figure.at(move(np.array([4.0, -32.0, -2.0])))
@@ -178,7 +178,7 @@ def paint_pericardium(bench: Bench, heart: Heart) -> None:
         ((-36.0, -78.0, -76.0), (19.0, 14.0, 15.0)),
     )
     grow = {"slim": 0.7, "average": 1.0, "heavy": 1.4}[bench.person.habitus]
-    low = 70.0 * (figure.inspiration - 1.0)
+    low = 12.0 + 70.0 * (figure.inspiration - 1.0)
     for center, half in pads:
         builder.ellipsoid(
             figure.at(np.array(center) - (0, 0, low)), np.array(half) * grow * figure.scale, fat

@@ -125,9 +125,9 @@ def grow_trees(
     """Grow arteries with bronchi, and veins between them, into every lobe."""
     person = bench.person
     rng = bench.rng(50)
-    arteries = Grower(0.66 * person.vessel_scale, bench.rng(51))
+    arteries = Grower(0.72 * person.vessel_scale, bench.rng(51))
     airways = Grower(0.5, bench.rng(52))
-    veins = Grower(0.62 * person.vessel_scale, bench.rng(53))
+    veins = Grower(0.68 * person.vessel_scale, bench.rng(53))
     trunk = arteries.add("pulmonary trunk", *_split(vessels.trunk), 0, "middle", None, -1)
     mains: dict[str, tuple[int, int]] = {}
     trachea = airways.add("trachea", *_split(vessels.trachea), 0, "middle", None, -1)
