@@ -65,15 +65,22 @@ class Condition(NamedTuple):
         The volume that one pass gives, in the network's range; None where the model has none.
     coarse_latent : Tensor, shape (B, Z, i, p, l), or None
         The same as a latent.
+    spread : Tensor, shape (B, Z, i, p, l), or None
+        Standard deviation of the truth about `coarse_latent`, as the coarse stage expects it.
     """
 
     features: Tensor
     coarse: Tensor | None = None
     coarse_latent: Tensor | None = None
+    spread: Tensor | None = None
 
     def repeat(self, n: int) -> Condition:
         """Every sample `n` times in a row, for `n` draws."""
-        return Condition(*(None if t is None else t.repeat_interleave(n, dim=0) for t in self))
+        features, *others = self
+        return Condition(
+            features.repeat_interleave(n, dim=0),
+            *(None if t is None else t.repeat_interleave(n, dim=0) for t in others),
+        )
 
 
 class ReconstructionModel(nn.Module, ABC):

@@ -32,6 +32,14 @@ RECIPES: Mapping[str, Entry] = {
         "cxr3d_training.recipes.codec:CodecRecipe",
         "a KL autoencoder of CT volumes, the latent space of the generative models",
     ),
+    "slice-codec": Entry(
+        "cxr3d_training.recipes.slice_codec:SliceCodecRecipe",
+        "a KL autoencoder of axial slices, the latent space of X-ray2CTPA",
+    ),
+    "reconstruct": Entry(
+        "cxr3d_training.recipes.reconstruct:ReconstructRecipe",
+        "a CT from chest X-rays: a coarse volume in one pass, and a flow that draws the rest",
+    ),
 }
 
 
