@@ -1,6 +1,6 @@
 """Codecs: between a CT and the smaller latent in which generative models work.
 
-The classes load torch, and `KLCodec` MONAI, when they are first asked for; the presets need
+The classes load torch, and the learned ones MONAI, when they are first asked for; the presets need
 neither.
 """
 
@@ -8,16 +8,31 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_cxr3d.models.codecs.presets import PRESETS
+from napari_cxr3d.models.codecs.presets import PRESETS, SLICE_PRESETS
 
 if TYPE_CHECKING:
     from napari_cxr3d.models.codecs.base import Codec, CodecOutput
     from napari_cxr3d.models.codecs.haar import HaarCodec
     from napari_cxr3d.models.codecs.kl import KLCodec
+    from napari_cxr3d.models.codecs.slice import SliceCodec
 
-__all__ = ["PRESETS", "Codec", "CodecOutput", "HaarCodec", "KLCodec"]
+__all__ = [
+    "PRESETS",
+    "SLICE_PRESETS",
+    "Codec",
+    "CodecOutput",
+    "HaarCodec",
+    "KLCodec",
+    "SliceCodec",
+]
 
-_HOMES = {"Codec": "base", "CodecOutput": "base", "HaarCodec": "haar", "KLCodec": "kl"}
+_HOMES = {
+    "Codec": "base",
+    "CodecOutput": "base",
+    "HaarCodec": "haar",
+    "KLCodec": "kl",
+    "SliceCodec": "slice",
+}
 
 
 def __getattr__(name: str) -> Any:

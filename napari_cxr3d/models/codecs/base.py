@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +37,14 @@ class Codec(nn.Module, ABC):
     """Volumes to latents and back.
 
     A volume is a tensor (B, `in_channels`, I, P, L) in the network's range (see `HuWindow`);
-    its latent is (B, `latent_channels`, i, p, l), each axis `factor` times shorter. Latents
+    its latent is (B, `latent_channels`, i, p, l), each axis shorter by its factor. Latents
     are multiplied by `scale` on the way out and divided by it on the way back, so that a
     model of latents sees about unit variance. The scale is part of the state.
 
     Attributes
     ----------
-    factor : int
-        How many times shorter the latent's axes are.
+    factors : tuple of 3 int
+        How many times shorter the latent's axes are along (I, P, L).
     in_channels, latent_channels : int
         Channels of a volume and of its latent.
     scale : Tensor, shape ()
@@ -52,12 +53,37 @@ class Codec(nn.Module, ABC):
 
     scale: Tensor
 
-    def __init__(self, *, factor: int, in_channels: int, latent_channels: int) -> None:
+    def __init__(
+        self, *, factors: int | Sequence[int], in_channels: int, latent_channels: int
+    ) -> None:
         super().__init__()
-        self.factor = factor
+        i, p, ell = (factors,) * 3 if isinstance(factors, int) else (int(n) for n in factors)
+        self.factors = (i, p, ell)
         self.in_channels = in_channels
         self.latent_channels = latent_channels
         self.register_buffer("scale", torch.ones(()))
+
+    @property
+    def factor(self) -> int:
+        """How many times shorter all axes of the latent are.
+
+        Raises
+        ------
+        InvalidInputError
+            If they are not shorter alike; `factors` tells each.
+        """
+        if len(set(self.factors)) > 1:
+            raise InvalidInputError(
+                "The axes of this codec's latent are not shorter alike",
+                why=f"the factors along (I, P, L) are {self.factors}",
+                remedy="use Codec.factors",
+            )
+        return self.factors[0]
+
+    @property
+    def numbers_per_voxel(self) -> float:
+        """How many numbers the latent holds for every voxel and channel of the volume."""
+        return self.latent_channels / (math.prod(self.factors) * self.in_channels)
 
     @abstractmethod
     def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -66,7 +92,7 @@ class Codec(nn.Module, ABC):
         Parameters
         ----------
         x : Tensor, shape (B, C, I, P, L)
-            Volumes whose axes are multiples of `factor`.
+            Volumes whose axes are multiples of `factors`.
         """
 
     @abstractmethod
@@ -79,7 +105,7 @@ class Codec(nn.Module, ABC):
         Raises
         ------
         InvalidInputError
-            If the tensor is not a batch of volumes, or an axis is no multiple of `factor`.
+            If the tensor is not a batch of volumes, or an axis is no multiple of its factor.
         """
         self._require_volume(x)
         return self.posterior(x)[0] * self.scale
@@ -121,9 +147,9 @@ class Codec(nn.Module, ABC):
         return self.decode(self.encode(padded))[..., :i, :p, :ell]
 
     def pad(self, x: Tensor) -> Tensor:
-        """Repeat the last voxels until each axis is a multiple of `factor`."""
+        """Repeat the last voxels until each axis is a multiple of its factor."""
         self._require_volume(x, whole=False)
-        missing = [-n % self.factor for n in x.shape[-3:]]
+        missing = [-n % f for n, f in zip(x.shape[-3:], self.factors, strict=True)]
         if not any(missing):
             return x
         i, p, ell = missing
@@ -140,17 +166,17 @@ class Codec(nn.Module, ABC):
         Raises
         ------
         InvalidInputError
-            If an axis is no multiple of `factor`.
+            If an axis is no multiple of its factor.
         """
         i, p, ell = (int(n) for n in shape)
-        if any(n < 1 or n % self.factor for n in (i, p, ell)):
+        fi, fp, fl = self.factors
+        if any(n < 1 or n % f for n, f in zip((i, p, ell), self.factors, strict=True)):
             raise InvalidInputError(
                 f"A volume of {i} x {p} x {ell} voxels cannot be encoded",
-                why=f"each axis must be a multiple of {self.factor}",
+                why=f"the axes must be multiples of {fi}, {fp} and {fl}",
                 remedy="pad it, as Codec.pad does",
             )
-        f = self.factor
-        return (self.latent_channels, i // f, p // f, ell // f)
+        return (self.latent_channels, i // fi, p // fp, ell // fl)
 
     def set_scale(self, scale: float) -> None:
         """Set what latents are multiplied by.
@@ -199,8 +225,8 @@ class Codec(nn.Module, ABC):
         """`encode` in overlapping tiles, for volumes that do not fit; see `tiled_decode`."""
         self._require_volume(x)
         grid = self.latent_shape(x.shape[-3:])[1:]
-        return run_in_tiles(
-            self.encode, x, grid, tile=tile, overlap=overlap, device=self.scale.device,
+        return self._in_tiles(
+            False, x, grid, tile=tile, overlap=overlap, device=self.scale.device,
             out_device=out_device, progress=progress, cancel=cancel,
         )  # fmt: skip
 
@@ -243,10 +269,17 @@ class Codec(nn.Module, ABC):
         """
         self._require_latent(z)
         i, p, ell = z.shape[-3:]
-        return run_in_tiles(
-            self.decode, z, (i, p, ell), tile=tile, overlap=overlap, device=self.scale.device,
+        return self._in_tiles(
+            True, z, (i, p, ell), tile=tile, overlap=overlap, device=self.scale.device,
             out_device=out_device, progress=progress, cancel=cancel,
         )  # fmt: skip
+
+    def _in_tiles(
+        self, decoding: bool, x: Tensor, grid: Sequence[int], tile: int, overlap: int, **given: Any
+    ) -> Tensor:
+        """What both ways share, and a codec may do in a way of its own."""
+        function = self.decode if decoding else self.encode
+        return run_in_tiles(function, x, grid, tile=tile, overlap=overlap, **given)
 
     def _require_volume(self, x: Tensor, *, whole: bool = True) -> None:
         if x.ndim != 5 or x.shape[1] != self.in_channels or not x.is_floating_point():

@@ -47,7 +47,7 @@ class HaarCodec(Codec):
                 remedy=f"choose 1 to {_MAX_LEVELS} levels and a channel or more",
             )
         super().__init__(
-            factor=2**levels, in_channels=in_channels, latent_channels=in_channels * 8**levels
+            factors=2**levels, in_channels=in_channels, latent_channels=in_channels * 8**levels
         )
         self.levels = levels
         # Band k, voxel j: the signs of a product of three (1, 1) or (1, -1).

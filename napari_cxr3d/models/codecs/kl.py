@@ -60,7 +60,7 @@ class KLCodec(Codec):
     ) -> None:
         _require_usable(channels, latent_channels, num_res_blocks, norm_num_groups, enlarging)
         super().__init__(
-            factor=2 ** (len(channels) - 1),
+            factors=2 ** (len(channels) - 1),
             in_channels=in_channels,
             latent_channels=latent_channels,
         )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PRESETS"]
+__all__ = ["PRESETS", "SLICE_PRESETS"]
 
 _KL = "napari_cxr3d.models.codecs.KLCodec"
+_SLICE = "napari_cxr3d.models.codecs.SliceCodec"
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Seconds on a CPU.
@@ -33,5 +34,39 @@ PRESETS: dict[str, dict[str, Any]] = {
         "num_res_blocks": 2,
         "norm_num_groups": 32,
         "enlarging": "trilinear",
+    },
+}
+
+SLICE_PRESETS: dict[str, dict[str, Any]] = {
+    "tiny": {
+        "_target_": _SLICE,
+        "channels": [8, 8, 16],
+        "latent_channels": 4,
+        "num_res_blocks": 1,
+        "norm_num_groups": 4,
+        "picture_channels": 1,
+        "attention": False,
+    },
+    # Slices 4 times smaller each way: 64 x 64 voxels become 4 x 16 x 16 numbers.
+    "demo": {
+        "_target_": _SLICE,
+        "channels": [16, 32, 32],
+        "latent_channels": 4,
+        "num_res_blocks": 1,
+        "norm_num_groups": 8,
+        "picture_channels": 1,
+        "attention": False,
+        "slices_at_once": 64,
+    },
+    # Stable Diffusion's, which X-ray2CTPA takes: the weights of sd-vae-ft-mse fit by name.
+    "paper": {
+        "_target_": _SLICE,
+        "channels": [128, 256, 512, 512],
+        "latent_channels": 4,
+        "num_res_blocks": 2,
+        "norm_num_groups": 32,
+        "picture_channels": 3,
+        "attention": True,
+        "slices_at_once": 4,
     },
 }

@@ -19,7 +19,7 @@ def run_in_tiles(
     x: Tensor,
     grid: Sequence[int],
     *,
-    tile: int,
+    tile: int | Sequence[int],
     overlap: int,
     device: str | torch.device,
     out_device: str | torch.device | None = None,
@@ -41,8 +41,10 @@ def run_in_tiles(
         Input, on any device.
     grid : sequence of 3 int
         Cells along the axes; I, P, L are multiples of them.
-    tile, overlap : int
-        Edge of a tile, and of what neighbours share, in cells.
+    tile : int or sequence of 3 int
+        Edge of a tile in cells, or its edges along the axes.
+    overlap : int
+        What neighbours share along every axis, in cells.
     device : str or torch.device
         Where the function works.
     out_device : str or torch.device, optional
@@ -59,14 +61,15 @@ def run_in_tiles(
     Cancelled
         If the token was cancelled.
     """
-    if not 0 <= overlap < tile:
+    tiles = (tile,) * 3 if isinstance(tile, int) else tuple(tile)
+    if not 0 <= overlap < min(tiles):
         raise InvalidInputError(
             "Tiles must be larger than their overlap",
             why=f"they have {tile} cells and share {overlap}",
         )
     zoom_in = [n // cells for n, cells in zip(x.shape[-3:], grid, strict=True)]
-    starts = [_starts(cells, tile, overlap) for cells in grid]
-    edges = [min(tile, cells) for cells in grid]
+    starts = [_starts(cells, edge, overlap) for cells, edge in zip(grid, tiles, strict=True)]
+    edges = [min(edge, cells) for cells, edge in zip(grid, tiles, strict=True)]
     places = list(product(*(range(len(s)) for s in starts)))
     weights: list[list[Tensor]] = []
     out: Tensor | None = None

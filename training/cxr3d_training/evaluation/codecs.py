@@ -18,7 +18,7 @@ from napari_cxr3d.models.codecs.haar import HaarCodec
 from napari_cxr3d.models.hu_window import HuWindow
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 
-__all__ = ["compare_codecs", "haar_bands", "resampling", "whole_volume"]
+__all__ = ["as_a_cube", "compare_codecs", "haar_bands", "resampling", "whole_volume"]
 
 Coding = Callable[[Tensor], Tensor]  # (1, 1, I, P, L) in the network's range, there and back
 
@@ -103,6 +103,16 @@ def whole_volume(codec: Codec, *, tile: int) -> Coding:
         return codec.tiled_decode(latent, tile=tile, overlap=tile // 3)[..., :i, :p, :ell]
 
     return coding
+
+
+def as_a_cube(codec: Codec) -> tuple[int, int]:
+    """Factor and channels of a latent as long along all axes that holds as many numbers.
+
+    Of a codec of volumes its own; one that makes slices 4 times smaller each way and keeps 4
+    channels holds as many numbers as 16 channels of a latent that is 4 times shorter all ways.
+    """
+    factor = max(codec.factors)
+    return factor, max(1, round(codec.numbers_per_voxel * factor**3))
 
 
 def haar_bands(factor: int, channels: int) -> Coding:

@@ -49,22 +49,32 @@ class RandomFeatures(nn.Module):
     seed : int
         Of the weights: the same network on every machine.
     in_channels : int
-        Channels of a volume.
+        Channels of a volume, or of a picture.
+    spatial_dims : int
+        3 for volumes, 2 for pictures.
     """
 
-    def __init__(self, channels: Sequence[int], *, seed: int = 0, in_channels: int = 1) -> None:
+    def __init__(
+        self,
+        channels: Sequence[int],
+        *,
+        seed: int = 0,
+        in_channels: int = 1,
+        spatial_dims: int = 3,
+    ) -> None:
         super().__init__()
+        convolution = nn.Conv3d if spatial_dims == 3 else nn.Conv2d
         generator = torch.Generator().manual_seed(seed)
         self.levels = nn.ModuleList()
         for width in channels:
-            level = nn.Conv3d(in_channels, width, 3, stride=2, padding=1, bias=False)
+            level = convolution(in_channels, width, 3, stride=2, padding=1, bias=False)
             nn.init.kaiming_normal_(level.weight, a=0.2, generator=generator)
             self.levels.append(level)
             in_channels = width
         self.requires_grad_(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """Features [B, C, ...] of each level of volumes [B, in_channels, I, P, L]."""
+        """Features [B, C, ...] of each level of volumes [B, in_channels, I, P, L] or pictures."""
         features = []
         for level in self.levels:
             x = nn.functional.leaky_relu(level(x), 0.2)

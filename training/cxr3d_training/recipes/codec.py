@@ -28,7 +28,13 @@ from cxr3d_training.engine.recipe import (
     Work,
 )
 from cxr3d_training.engine.schedules import Schedule
-from cxr3d_training.evaluation.codecs import compare_codecs, haar_bands, resampling, whole_volume
+from cxr3d_training.evaluation.codecs import (
+    as_a_cube,
+    compare_codecs,
+    haar_bands,
+    resampling,
+    whole_volume,
+)
 from cxr3d_training.losses.adversarial import AdversarialKind, discriminator_loss, generator_loss
 from cxr3d_training.losses.features import RandomFeatures, feature_distance
 from cxr3d_training.losses.gaussian import kl_to_standard_normal
@@ -90,11 +96,24 @@ class CodecConfig(RecipeConfig):
 
 
 class CodecRecipe(Recipe):
-    """See the module."""
+    """See the module.
+
+    A recipe of another codec changes `prior`, what `coded` makes of it, and what the discriminator
+    and the feature term `look_at`.
+
+    Attributes
+    ----------
+    prior : str
+        The term that keeps the latent in order.
+    spatial_dims : int
+        Of what the discriminator and the feature term look at.
+    """
 
     name = "codec"
     Config = CodecConfig
     monitor = "l1"
+    prior: ClassVar[str] = "kl"
+    spatial_dims: ClassVar[int] = 3
     forward_methods: ClassVar[Mapping[str, tuple[str, ...]]] = {
         "codec": ("posterior", "encode", "decode", "tiled_encode", "tiled_decode")
     }
@@ -110,7 +129,7 @@ class CodecRecipe(Recipe):
     def players(self) -> tuple[Player, ...]:
         """The codec, and after it the discriminator."""
         return (
-            Player("codec", ("codec",), ("l1", "kl", "adversarial", "random_feature")),
+            Player("codec", ("codec",), ("l1", self.prior, "adversarial", "random_feature")),
             Player("discriminator", ("discriminator",), ("discriminator",)),
         )
 
@@ -120,7 +139,9 @@ class CodecRecipe(Recipe):
         return {
             "codec": self._codec(),
             "discriminator": build_network(self.config.discriminator),
-            "features": RandomFeatures(features.channels, seed=features.seed),
+            "features": RandomFeatures(
+                features.channels, seed=features.seed, spatial_dims=self.spatial_dims
+            ),
         }
 
     @property
@@ -132,6 +153,12 @@ class CodecRecipe(Recipe):
         codec = build_network(self.config.codec)
         if not isinstance(codec, Codec):
             raise InvalidInputError("The setting 'codec' must describe a codec")
+        if not any(p.requires_grad for p in codec.parameters()):
+            raise InvalidInputError(
+                "This codec cannot be trained",
+                why="its weights are frozen, or it has none",
+                remedy="set codec.frozen=false, or describe a codec that learns",
+            )
         return codec
 
     # --- data -----------------------------------------------------------------------------------
@@ -160,22 +187,33 @@ class CodecRecipe(Recipe):
         ct = work.batches["crops"]["ct"]
         discriminator, kind = nets["discriminator"], self.config.adversarial_kind
         if player == "discriminator":
-            real, fake = discriminator(ct)[-1], discriminator(work.scratch["decoded"])[-1]
+            real = discriminator(self.look_at(ct))[-1]
+            fake = discriminator(work.scratch["decoded"])[-1]
             return {"discriminator": discriminator_loss(real, fake, kind)}
 
-        codec: Any = nets["codec"]
-        mean, sigma = codec.posterior(ct)
-        decoded = codec.decode(mean + sigma * work.batches["crops"]["noise"])
-        work.scratch["decoded"] = decoded.detach()
+        decoded, prior = self.coded(nets["codec"], work)
+        seen = self.look_at(decoded)
+        work.scratch["decoded"] = seen.detach()
         terms: dict[str, Callable[[], Tensor]] = {
             "l1": lambda: (decoded.float() - ct).abs().mean(),
-            "kl": lambda: kl_to_standard_normal(mean, sigma),
-            "adversarial": lambda: generator_loss(discriminator(decoded)[-1], kind),
+            self.prior: prior,
+            "adversarial": lambda: generator_loss(discriminator(seen)[-1], kind),
             "random_feature": lambda: feature_distance(
-                nets["features"](decoded), nets["features"](ct)
+                nets["features"](seen), nets["features"](self.look_at(ct))
             ),
         }
         return {name: term() for name, term in terms.items() if work.now.on(name)}
+
+    def coded(self, codec: Any, work: Work) -> tuple[Tensor, Callable[[], Tensor]]:
+        """A step's crops there and back, and the term of the latent."""
+        crops = work.batches["crops"]
+        mean, sigma = codec.posterior(crops["ct"])
+        decoded = codec.decode(mean + sigma * crops["noise"])
+        return decoded, lambda: kl_to_standard_normal(mean, sigma)
+
+    def look_at(self, volumes: Tensor) -> Tensor:
+        """What the discriminator and the feature term see of volumes (B, 1, I, P, L)."""
+        return volumes
 
     # --- what a run shows, and its end ------------------------------------------------------------
 
@@ -233,8 +271,8 @@ class CodecRecipe(Recipe):
             "The codec on held-out patients",
             {
                 "codec": whole_volume(codec, tile=self.config.evaluation_tile),
-                "Haar wavelet, lowest bands": haar_bands(codec.factor, codec.latent_channels),
-                "area down, trilinear up": resampling(codec.factor, codec.latent_channels),
+                "Haar wavelet, lowest bands": haar_bands(*as_a_cube(codec)),
+                "area down, trilinear up": resampling(*as_a_cube(codec)),
             },
             cases,
             self.window,
@@ -250,14 +288,14 @@ class CodecRecipe(Recipe):
             "kind": "codec",
             "preprocessing": self.window.to_dict(),
             "latent": {
-                "factor": codec.factor,
+                "factors": list(codec.factors),
                 "channels": codec.latent_channels,
                 "scale": float(codec.scale),
                 "scale_convention": "one over the standard deviation of the latents' means",
             },
             "intended_use": "research: the latent space in which chest CT is generated",
             "limits": "not a medical device; what it decodes is synthetic, and details smaller "
-            f"than about {codec.factor} voxels may be lost or made up",
+            f"than about {max(codec.factors)} voxels may be lost or made up",
         }
         return BundleParts(self.config.codec, codec.state_dict(), card)
 
