@@ -23,6 +23,7 @@ __all__ = [
     "OutOfMemoryError",
     "UnreadableFileError",
     "UnsupportedFileError",
+    "WorkerProcessError",
 ]
 
 
@@ -118,6 +119,10 @@ class BackendUnavailableError(Cxr3dError, RuntimeError):
 
 class OutOfMemoryError(Cxr3dError, MemoryError):
     """The work needs more memory than is free."""
+
+
+class WorkerProcessError(Cxr3dError, RuntimeError):
+    """A process that worked for the program and ended, or could not be started."""
 
 
 class BundleError(Cxr3dError):

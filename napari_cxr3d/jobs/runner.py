@@ -23,7 +23,7 @@ from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal, Slot
 from napari_cxr3d.errors import Cancelled
 from napari_cxr3d.progress import CancelToken, Progress, ProgressCallback
 
-__all__ = ["Job", "JobRunner", "Lane", "Work", "job_runner"]
+__all__ = ["Job", "JobMessage", "JobRunner", "Lane", "Work", "answer", "job_runner", "run_job"]
 
 T = TypeVar("T")
 Lane = Literal["io", "accelerator"]
@@ -31,6 +31,7 @@ Work = Callable[[ProgressCallback, CancelToken], T]
 
 LANES: tuple[Lane, ...] = ("io", "accelerator")
 PROGRESS_INTERVAL_S = 0.05
+ENDINGS = ("done", "error", "cancelled")  # the kinds of message after which a job is over
 IDLE_THREAD_S = 2.0  # a lane's thread ends after this long without work
 
 _job_ids = count(1)
@@ -83,8 +84,8 @@ def _ignore(error: Exception) -> None:
 
 
 @dataclass(frozen=True)
-class _Message:
-    """What a lane tells the GUI thread about a job."""
+class JobMessage:
+    """What a lane, or a worker process, tells the GUI thread about a job."""
 
     job: Job[Any]
     kind: Literal["done", "error", "cancelled", "progress", "state"]
@@ -94,7 +95,7 @@ class _Message:
 class _LaneQueue:
     """The jobs of one lane and the thread that runs them."""
 
-    def __init__(self, name: Lane, post: Callable[[_Message], None]) -> None:
+    def __init__(self, name: Lane, post: Callable[[JobMessage], None]) -> None:
         self._name = name
         self._post = post
         self._pending: deque[Job[Any]] = deque()
@@ -145,16 +146,16 @@ class _LaneQueue:
 
     def _run(self) -> None:
         while (job := self._take()) is not None:
-            message = _run_job(job, self._post)
+            message = run_job(job, self._post)
             if not self._closed:
                 self._post(message)
             del job, message  # an idle lane must keep no result alive
 
 
-def _run_job(job: Job[Any], post: Callable[[_Message], None]) -> _Message:
+def run_job(job: Job[Any], post: Callable[[JobMessage], None]) -> JobMessage:
     """Run one job to its end; the message that ends it."""
     if job.token.cancelled:
-        return _Message(job, "cancelled")
+        return JobMessage(job, "cancelled")
     last_progress = -PROGRESS_INTERVAL_S
 
     def report(progress: Progress) -> None:
@@ -163,21 +164,21 @@ def _run_job(job: Job[Any], post: Callable[[_Message], None]) -> _Message:
         complete = progress.total > 0 and progress.done >= progress.total
         if complete or now - last_progress >= PROGRESS_INTERVAL_S:
             last_progress = now
-            post(_Message(job, "progress", progress))
+            post(JobMessage(job, "progress", progress))
 
     try:
         result = job.work(report, job.token)
         if isinstance(result, Generator):
             result = _drain(job, result, post)
     except Cancelled:
-        return _Message(job, "cancelled")
+        return JobMessage(job, "cancelled")
     except Exception as error:  # noqa: BLE001  handed to on_error on the GUI thread
-        return _Message(job, "error", error)
-    return _Message(job, "done", result)
+        return JobMessage(job, "error", error)
+    return JobMessage(job, "done", result)
 
 
 def _drain(
-    job: Job[Any], states: Generator[Any, None, Any], post: Callable[[_Message], None]
+    job: Job[Any], states: Generator[Any, None, Any], post: Callable[[JobMessage], None]
 ) -> Any:
     """Post each state of a generator; its return value, or its last state without one."""
     last = None
@@ -189,7 +190,7 @@ def _drain(
             last = next(states)
         except StopIteration as stop:
             return last if stop.value is None else stop.value
-        post(_Message(job, "state", last))
+        post(JobMessage(job, "state", last))
 
 
 class JobRunner(QObject):
@@ -301,31 +302,38 @@ class JobRunner(QObject):
         return all(ended)
 
     @Slot(object)
-    def _deliver(self, message: _Message) -> None:
-        job, payload = message.job, message.payload
+    def _deliver(self, message: JobMessage) -> None:
         if self._closed:
             return
-        kind = message.kind
-        if job.token.cancelled and kind != "error":
-            if kind in ("progress", "state"):
-                return
-            kind = "cancelled"
-        if kind in ("done", "error", "cancelled"):
-            del self._live[job.id]
-        if kind == "cancelled":
-            if job.on_cancelled is not None:
-                job.on_cancelled()
+        if message.kind in ENDINGS:
+            del self._live[message.job.id]
+        answer(message.job, message)
+
+
+def answer(job: Job[Any], message: JobMessage) -> None:
+    """Call the callback that a message is for; of a cancelled job no other than that it was.
+
+    An error is told even then, and raised where nobody hears it.
+    """
+    kind, payload = message.kind, message.payload
+    if job.token.cancelled and kind != "error":
+        if kind not in ENDINGS:
             return
-        if kind == "error" and job.on_error is None:
-            raise payload
-        callback = {
-            "done": job.on_done,
-            "error": job.on_error,
-            "progress": job.on_progress,
-            "state": job.on_state,
-        }[kind]
-        if callback is not None:
-            callback(payload)
+        kind = "cancelled"
+    if kind == "cancelled":
+        if job.on_cancelled is not None:
+            job.on_cancelled()
+        return
+    if kind == "error" and job.on_error is None:
+        raise payload
+    callback = {
+        "done": job.on_done,
+        "error": job.on_error,
+        "progress": job.on_progress,
+        "state": job.on_state,
+    }[kind]
+    if callback is not None:
+        callback(payload)
 
 
 _shared: JobRunner | None = None
