@@ -19,6 +19,7 @@ __all__ = [
     "EnergyOutOfRangeError",
     "ExportError",
     "GeometryError",
+    "InputRefusedError",
     "InvalidInputError",
     "OutOfMemoryError",
     "UnreadableFileError",
@@ -68,6 +69,23 @@ class Cxr3dError(Exception):
 
 class InvalidInputError(Cxr3dError, ValueError):
     """A value that the user or a caller gave cannot be used."""
+
+
+class InputRefusedError(InvalidInputError):
+    """Pictures that are probably no chest X-rays; the user must say that they are.
+
+    Attributes
+    ----------
+    codes : tuple of str
+        What was found, as the names that the user may accept; the command line spells it
+        ``--accept CODE``.
+    """
+
+    def __init__(
+        self, what: str, *, codes: tuple[str, ...], why: str = "", remedy: str = ""
+    ) -> None:
+        self.codes = codes
+        super().__init__(what, why=why, remedy=remedy)
 
 
 class EnergyOutOfRangeError(InvalidInputError):
