@@ -2,21 +2,135 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cxr3d_training.cli.options import CheckpointName, DeviceName, RunPath, command_line
+from cxr3d_training.cli.options import CheckpointName, DeviceName, command_line
 from napari_cxr3d.terminal import console
+from napari_cxr3d.terminal.command import usage_errors
+
+if TYPE_CHECKING:
+    from napari_cxr3d.metrics import Report
 
 __all__ = ["evaluate"]
 
 Side = Literal["test", "validation", "train", "all"]
 
+_OF_BUNDLES = "reconstruct"  # the recipe whose bundles can be measured without their run
+
+
+@dataclass(frozen=True)
+class BundleOptions:
+    """A bundle in place of a run, what it is compared with, and how much is measured."""
+
+    bundle: Annotated[
+        str | None,
+        typer.Option(
+            metavar="BUNDLE",
+            show_default=False,
+            help="Measure this bundle, or the installed model of this name, in place of a run.",
+        ),
+    ] = None
+    peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=BUNDLE",
+            show_default=False,
+            help="Another bundle to measure beside it; can be given several times.",
+        ),
+    ] = None
+    train_data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            show_default="that of --data",
+            help="Data whose training side gives the mean volume and whose validation side "
+            "calibrates the uncertainty.",
+        ),
+    ] = None
+    tables: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME,...",
+            show_default="all",
+            help="Tables beside the main one: steps, samples, peers, pictures; or none.",
+        ),
+    ] = None
+    cases: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, show_default="all", help="Measure the first N cases."),
+    ] = None
+    few: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, show_default="8; 16 with pictures",
+            help="Cases of every table but the main one.",
+        ),
+    ] = None  # fmt: skip
+    batch: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Volumes at a time; 1 times each by itself.")
+    ] = 1
+
+    @property
+    def given(self) -> bool:
+        """Whether the user named anything that belongs to bundles."""
+        return self != BundleOptions(bundle=self.bundle)
+
+    def settings(self, recipe: str, data: str | None, out: Path | None) -> dict[str, Any]:
+        """What `evaluate_bundles` is to do.
+
+        Raises
+        ------
+        typer.BadParameter
+            If an option is missing or cannot be used.
+        """
+        if recipe != _OF_BUNDLES:
+            raise typer.BadParameter(
+                f"bundles are measured of the recipe {_OF_BUNDLES}, not of {recipe!r}.",
+                param_hint="RUN",
+            )
+        if data is None or out is None:
+            raise typer.BadParameter(
+                "a bundle's evaluation needs both.", param_hint="--data / --out"
+            )
+        pairs = [text.partition("=") for text in self.peer or ()]
+        if not all(name and where for name, _, where in pairs):
+            raise typer.BadParameter("give NAME=BUNDLE.", param_hint="--peer")
+
+        from cxr3d_training.evaluation.reconstruct_tables import Plan
+
+        changes: dict[str, Any] = {"batch": self.batch}
+        if self.tables is not None:
+            words = () if self.tables == "none" else tuple(self.tables.split(","))
+            changes["tables"] = ("main", *words)
+        if self.few is not None:
+            names = ("step_cases", "sample_cases", "peer_cases", "picture_cases")
+            changes |= dict.fromkeys(names, self.few)
+        with usage_errors("--tables"):
+            plan = Plan(**changes)
+        return {
+            "data": data,
+            "out": out,
+            "peers": {name: where for name, _, where in pairs},
+            "train_data": self.train_data,
+            "cases": self.cases,
+            "plan": plan,
+        }
+
 
 def evaluate(
-    run: RunPath,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            show_default=False,
+            help="The folder of a training run; with --bundle the recipe: reconstruct.",
+        ),
+    ],
+    of_bundle: BundleOptions,
     data: Annotated[
         str | None,
         typer.Option(
@@ -41,26 +155,40 @@ def evaluate(
         bool, typer.Option("--overwrite", help="Replace reports that are already there.")
     ] = False,
 ) -> None:
-    """Measure a run's model beside its baselines, patient by patient.
+    """Measure a run's model, or a bundle, beside its baselines, patient by patient.
 
     The report is printed as Markdown, with the convention of every number and a bootstrap
-    interval over patients, and written as report.json and report.md.
+    interval over patients, and written as report.json and report.md. A bundle's evaluation that
+    was stopped goes on where it was when the same command is given again.
     """
-    from cxr3d_training.evaluation.run import evaluate_run
-
-    with console.interruptible() as cancel, console.progress_bar("Evaluating") as progress:
-        report, files = evaluate_run(
-            run,
-            data=data,
-            side=split,
-            out=out,
-            which=checkpoint,
-            device=device,
-            command=command_line(),
-            overwrite=overwrite,
-            progress=progress,
-            cancel=cancel,
+    if of_bundle.bundle is None and of_bundle.given:
+        raise typer.BadParameter(
+            "--peer, --train-data, --tables, --cases, --few and --batch belong to it.",
+            param_hint="--bundle",
         )
+    shared: dict[str, Any] = {
+        "side": split,
+        "device": device,
+        "command": command_line(),
+        "overwrite": overwrite,
+    }
+    if of_bundle.bundle is not None:
+        shared |= of_bundle.settings(run, data, out)
+    with console.interruptible() as cancel, console.progress_bar("Evaluating") as progress:
+        report: Report
+        if of_bundle.bundle is None:
+            from cxr3d_training.evaluation.run import evaluate_run
+
+            report, files = evaluate_run(
+                run, data=data, out=out, which=checkpoint, **shared,
+                progress=progress, cancel=cancel,
+            )  # fmt: skip
+        else:
+            from cxr3d_training.evaluation.reconstruct_bundles import evaluate_bundles
+
+            report, files = evaluate_bundles(
+                of_bundle.bundle, **shared, progress=progress, cancel=cancel
+            )
     if as_json:
         console.result_json(report.to_dict())
     else:
