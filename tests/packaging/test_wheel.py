@@ -55,12 +55,23 @@ def test_every_preset_of_the_checkout_is_in_the_wheel(
     assert {f"cxr3d_training/configs/{name}" for name in presets} <= set(wheel.namelist())
 
 
-def test_the_wheel_holds_code_and_small_tables_only(wheel: zipfile.ZipFile) -> None:
+def test_the_wheel_holds_code_small_tables_and_weights_only(wheel: zipfile.ZipFile) -> None:
     allowed = {".py", ".yaml", ".typed", ".csv", ".npz", ".json"}
     members = [m for m in wheel.infolist() if ".dist-info/" not in m.filename]
-    strangers = [m.filename for m in members if PurePosixPath(m.filename).suffix not in allowed]
-    assert strangers == []
-    assert max(m.file_size for m in members) < 500_000
+    weights = [m for m in members if m.filename.endswith(".safetensors")]
+    others = [m for m in members if m not in weights]
+    assert all(m.filename.startswith("napari_cxr3d/models/weights/") for m in weights)
+    assert [m.filename for m in others if PurePosixPath(m.filename).suffix not in allowed] == []
+    assert max(m.file_size for m in others) < 500_000
+    assert max(m.file_size for m in weights) <= 16 * 2**20
+    assert sum(m.file_size for m in weights) <= 64 * 2**20
+
+
+def test_every_bundled_model_is_in_the_wheel(wheel: zipfile.ZipFile, repository: Path) -> None:
+    folder = repository / "napari_cxr3d" / "models" / "weights"
+    files = {p.relative_to(repository).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert "napari_cxr3d/models/weights/reconstruct-demo/weights.safetensors" in files
+    assert files <= set(wheel.namelist())
 
 
 def test_the_base_install_leaves_the_choice_of_qt_to_the_user(wheel: zipfile.ZipFile) -> None:
