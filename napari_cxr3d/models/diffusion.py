@@ -30,8 +30,15 @@ _ROUNDING = 1e-3  # of a step: what a time in single precision may lie above its
 class Process(Protocol):
     """What noise does to a sample, and how a network's output undoes it."""
 
-    def times(self, steps: int) -> list[float]:
-        """Falling times from 1 to 0, one more than `steps`.
+    def times(self, steps: int, start: float = 1.0) -> list[float]:
+        """Falling times from `start` to 0, one more than `steps`.
+
+        Parameters
+        ----------
+        steps : int
+            How many moves the sampler makes.
+        start : float
+            Above 0, at most 1.
 
         Raises
         ------
@@ -102,10 +109,10 @@ class RectifiedFlow:
             raise InvalidInputError("The shift of a flow's times must be positive", why=f"{shift}")
         self.shift = float(shift)
 
-    def times(self, steps: int) -> list[float]:
-        """Falling times from 1 to 0; see `Process.times`."""
-        n = _require_steps(steps)
-        even = [1 - k / n for k in range(n)]
+    def times(self, steps: int, start: float = 1.0) -> list[float]:
+        """Falling times; see `Process.times`."""
+        n, start = _require_steps(steps), _require_start(start)
+        even = [start * (1 - k / n) for k in range(n)]
         return [self.shift * u / (1 + (self.shift - 1) * u) for u in even] + [0.0]
 
     def scales(self, t: float) -> tuple[float, float]:
@@ -179,16 +186,16 @@ class GaussianDiffusion:
         # NumPy: a network's constructor may run where torch makes tensors without values
         self._signal, self._noise = np.sqrt(kept), np.sqrt(1 - kept)
 
-    def times(self, steps: int) -> list[float]:
+    def times(self, steps: int, start: float = 1.0) -> list[float]:
         """Times of evenly spread steps; `timesteps` of them are the published sampler's."""
-        n = _require_steps(steps)
-        if n > self.timesteps:
+        n, there = _require_steps(steps), round(_require_start(start) * self.timesteps)
+        if n > there:
             raise InvalidInputError(
                 f"The model cannot be sampled in {n} steps",
-                why=f"it was trained with {self.timesteps}",
-                remedy=f"choose at most {self.timesteps}",
+                why=f"it was trained with {self.timesteps}, of which {there} are left to undo",
+                remedy=f"choose at most {there}" if there else "start nearer to the noise",
             )
-        return [round(self.timesteps * (1 - k / n)) / self.timesteps for k in range(n + 1)]
+        return [round(there * (1 - k / n)) / self.timesteps for k in range(n + 1)]
 
     def step(self, t: Tensor) -> Tensor:
         """The steps of times, int64 from 0, the sample, to `timesteps`, noise.
@@ -267,6 +274,14 @@ def _require_steps(steps: int) -> int:
             "The number of steps must be a whole number of 1 or more", why=f"it is {steps}"
         )
     return int(steps)
+
+
+def _require_start(start: float) -> float:
+    if not 0 < start <= 1:
+        raise InvalidInputError(
+            "A sampler starts at a time above 0 and at most 1", why=f"it is {start:g}"
+        )
+    return float(start)
 
 
 def _one_of(name: str, given: str, known: tuple[str, ...]) -> str:
