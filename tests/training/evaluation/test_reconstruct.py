@@ -198,6 +198,9 @@ def test_the_report_says_the_same_to_people_and_programs(whole, tmp_path: Path) 
     assert places == sorted(places)
     assert "neither LPIPS nor FVD" in page
     assert page.count("| p5 | p5 | mean training volume |") == 1
+    summary = (tmp_path / "tables.md").read_text()
+    assert page.startswith(summary)
+    assert "| p5 | p5 |" not in summary
 
 
 def test_what_cannot_be_evaluated_is_said(known, cohort: Cohort) -> None:

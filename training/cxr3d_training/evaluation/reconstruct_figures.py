@@ -81,7 +81,7 @@ def figures(
             convention=f"{held_out.convention}, at poses that no method is shown: {poses}",
         ),
         slice_psnr(hu, truth, window.limits),
-        _self_feature(hu, truth, window),
+        _self_feature(hu[near], truth[near], window),
         Metric(
             "seconds",
             estimate.seconds,
@@ -152,7 +152,7 @@ def _self_feature(hu: npt.NDArray[np.float32], truth: npt.NDArray[Any], window: 
         SELF,
         float(feature_distance(a, b)),
         f"distance in the form of LPIPS, but of a frozen encoder with random weights (seed "
-        f"{_SEED}), which judges nothing as people do: neither LPIPS nor FVD, all voxels",
+        f"{_SEED}), which judges nothing as people do: neither LPIPS nor FVD, the box of the mask",
         higher_is_better=False,
     )
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
+from napari_cxr3d.io.destination import new_file
 from napari_cxr3d.metrics import Report
 
 __all__ = ["ReconstructionReport", "Target"]
@@ -70,21 +72,33 @@ class ReconstructionReport(Report):
 
     def to_markdown(self) -> str:
         """Targets first, then every table with its conventions, then all cases."""
-        main, cases, context = _split(super().to_markdown())
-        title, _, tables = main.partition("\n\n")
-        parts = {name: _split(part.to_markdown()) for name, part in self.parts.items()}
+        _, cases, context = _split(super().to_markdown())
+        blocks = [self.to_summary(), "## Cases", cases]
+        for part in self.parts.values():
+            blocks += [f"### {part.title}", _split(part.to_markdown())[1]]
+        return "\n\n".join(block.strip() for block in (*blocks, context) if block) + "\n"
+
+    def to_summary(self) -> str:
+        """The same without the cases and how it was made: for a page of documentation."""
+        title, _, tables = _split(super().to_markdown())[0].partition("\n\n")
         blocks = [title]
         if self.targets:
             blocks += ["## Targets", self._targets()]
         blocks += ["## All cases", tables]
-        blocks += ["#" + summary for summary, _, _ in parts.values()]
+        blocks += ["#" + _split(part.to_markdown())[0] for part in self.parts.values()]
         if self.uncertainty:
             told = "\n".join(f"- {key}: {value}" for key, value in self.uncertainty.items())
             blocks += ["## Calibration of the uncertainty", told]
-        blocks += ["## Cases", cases]
-        for name, (_, rows, _) in parts.items():
-            blocks += [f"### {self.parts[name].title}", rows]
-        return "\n\n".join(block.strip() for block in (*blocks, context) if block) + "\n"
+        return "\n\n".join(block.strip() for block in blocks) + "\n"
+
+    def write(self, folder: str | Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+        """Write ``report.json`` and ``report.md``, and ``tables.md`` without the cases.
+
+        Parameters and errors as `Report.write`.
+        """
+        with new_file(Path(folder) / "tables.md", overwrite=overwrite) as temporary:
+            temporary.write_text(self.to_summary(), encoding="utf-8")
+            return super().write(folder, overwrite=overwrite)
 
     def _targets(self) -> str:
         lines = ["| target | wanted | measured | |", "|---|---|---|---|"]
