@@ -136,7 +136,7 @@ def test_a_codec_of_slices_survives_its_bundle(tiny, tmp_path) -> None:
     torch.testing.assert_close(open_bundle(path).network().encode(x), tiny.encode(x))
 
 
-# --- Stable Diffusion's weights ---------------------------------------------------------------------
+# --- Stable Diffusion's weights ------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -8,22 +8,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from napari_cxr3d.models.codecs.presets import PRESETS, SLICE_PRESETS
+from napari_cxr3d.models.codecs.presets import PRESETS, SLICE_PRESETS, VQ_PRESETS
 
 if TYPE_CHECKING:
     from napari_cxr3d.models.codecs.base import Codec, CodecOutput
     from napari_cxr3d.models.codecs.haar import HaarCodec
     from napari_cxr3d.models.codecs.kl import KLCodec
     from napari_cxr3d.models.codecs.slice import SliceCodec
+    from napari_cxr3d.models.codecs.vq import VQCodec
 
 __all__ = [
     "PRESETS",
     "SLICE_PRESETS",
+    "VQ_PRESETS",
     "Codec",
     "CodecOutput",
     "HaarCodec",
     "KLCodec",
     "SliceCodec",
+    "VQCodec",
 ]
 
 _HOMES = {
@@ -32,6 +35,7 @@ _HOMES = {
     "HaarCodec": "haar",
     "KLCodec": "kl",
     "SliceCodec": "slice",
+    "VQCodec": "vq",
 }
 
 

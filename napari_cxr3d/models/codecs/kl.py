@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.models.codecs.base import Codec
+from napari_cxr3d.models.codecs.layerwise import Step, steps_of_blocks
 
 __all__ = ["Enlarging", "KLCodec"]
 
@@ -95,6 +96,12 @@ class KLCodec(Codec):
     def _decode(self, z: Tensor) -> Tensor:
         decoded: Tensor = self.autoencoder.decode(z)
         return decoded
+
+    def _steps(self, decoding: bool) -> list[Step]:
+        network = self.autoencoder
+        if decoding:
+            return steps_of_blocks([network.post_quant_conv, *network.decoder.blocks])
+        return steps_of_blocks([*network.encoder.blocks, network.quant_conv_mu])
 
 
 def _require_usable(

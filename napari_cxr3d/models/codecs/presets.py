@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ["PRESETS", "SLICE_PRESETS"]
+__all__ = ["PRESETS", "SLICE_PRESETS", "VQ_PRESETS"]
 
 _KL = "napari_cxr3d.models.codecs.KLCodec"
 _SLICE = "napari_cxr3d.models.codecs.SliceCodec"
+_VQ = "napari_cxr3d.models.codecs.VQCodec"
 
 PRESETS: dict[str, dict[str, Any]] = {
     # Seconds on a CPU.
@@ -68,5 +69,34 @@ SLICE_PRESETS: dict[str, dict[str, Any]] = {
         "picture_channels": 3,
         "attention": True,
         "slices_at_once": 4,
+    },
+}
+
+VQ_PRESETS: dict[str, dict[str, Any]] = {
+    # As many weights and latent numbers as the tiny KL codec, to be compared with it.
+    "tiny": {
+        "_target_": _VQ,
+        "n_codes": 256,
+        "channels": [8, 16, 16],
+        "latent_channels": 4,
+        "num_res_blocks": 1,
+        "norm_num_groups": 4,
+    },
+    "demo": {
+        "_target_": _VQ,
+        "n_codes": 2048,
+        "channels": [32, 64, 128],
+        "latent_channels": 4,
+        "num_res_blocks": 1,
+        "norm_num_groups": 8,
+    },
+    # The codebook of Medical Diffusion (Khader et al., 2023) in the network of the KL codec.
+    "paper": {
+        "_target_": _VQ,
+        "n_codes": 16384,
+        "channels": [64, 128, 256],
+        "latent_channels": 8,
+        "num_res_blocks": 2,
+        "norm_num_groups": 32,
     },
 }

@@ -157,10 +157,7 @@ def _renamed(state: Mapping[str, Tensor], codec: Mapping[str, Any]) -> dict[str,
     renamed = {}
     for name, tensor in state.items():
         stem, _, kind = name.rpartition(".")
-        ours = names.get(f"{stem}.")
-        if ours is None:
-            renamed[name] = tensor
-            continue
+        ours = names.get(f"{stem}.", f"{stem}.")
         if ".attn." in ours and kind == "weight":  # of 2022: convolutions of one place
             tensor = tensor.flatten(1)
         renamed[f"{ours}{kind}"] = tensor

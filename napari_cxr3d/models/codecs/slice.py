@@ -170,7 +170,7 @@ class SliceCodec(Codec):
         again = self.use_checkpoint and torch.is_grad_enabled()
         parts = [
             checkpoint(function, part, use_reentrant=False) if again else function(part)
-            for part in slices.split(self.slices_at_once)
+            for part in torch.split(slices, self.slices_at_once)
         ]
         return torch.cat(parts)
 
@@ -196,7 +196,7 @@ def _slices(x: Tensor) -> Tensor:
 
 def _stacked(slices: Tensor, batch: int) -> Tensor:
     """The inverse of `_slices`."""
-    return slices.unflatten(0, (batch, -1)).transpose(1, 2)
+    return slices.reshape(batch, -1, *slices.shape[1:]).transpose(1, 2)
 
 
 def _no_slices(wanted: Sequence[object], found: Tensor) -> InvalidInputError:
