@@ -61,7 +61,7 @@ OBJECT_KEY = "napari_cxr3d_object"
 SCHEMA_VERSION = 1
 DEFAULT_WINDOW = WINDOWS["Mediastinum"]
 
-LayerKind = Literal["ct", "cxr", "drr", "labels"]
+LayerKind = Literal["ct", "cxr", "drr", "labels", "uncertainty"]
 LayerData = tuple[npt.NDArray[Any], dict[str, Any], str]
 
 _PERCENTILES = (0.5, 99.5)  # where the file asks for no window: cut burned-in marks and edges
@@ -73,8 +73,8 @@ class LayerRecord:
 
     Attributes
     ----------
-    kind : {"ct", "cxr", "drr", "labels"}
-        What the layer shows.
+    kind : {"ct", "cxr", "drr", "labels", "uncertainty"}
+        What the layer shows; an uncertainty is a standard deviation in HU, and no CT.
     source : mapping
         `SourceInfo.to_metadata` of the file it came from.
     geometry : mapping
@@ -307,7 +307,7 @@ def show_alone(viewer: ViewerModel, layer: Layer) -> None:
         The CT or radiograph that stays.
     """
     kind = kind_of_layer(layer)
-    in_the_patient = ("ct", "labels")
+    in_the_patient = ("ct", "labels", "uncertainty")
     shares_space = (None, *in_the_patient) if kind in in_the_patient else (None,)
     for other in viewer.layers:
         if other.name != layer.name and kind_of_layer(other) not in shares_space:
@@ -368,7 +368,10 @@ def volume_refusal(layer: Layer | None) -> str:
         return f"“{layer.name}” is not a grey-value image."
     if layer.multiscale or layer.ndim != 3:
         return f"“{layer.name}” is not a single volume with three axes."
-    if kind_of_layer(layer) != "ct" and tuple(layer.axis_labels) != AXIS_LABELS:
+    kind = kind_of_layer(layer)
+    if kind == "uncertainty":
+        return f"“{layer.name}” shows how uncertain a CT is; it is none."
+    if kind != "ct" and tuple(layer.axis_labels) != AXIS_LABELS:
         return (
             f"It is not known where the patient's left lies in “{layer.name}”, which this "
             "plugin did not read: open its file in the Study panel, or name the layer's axes "

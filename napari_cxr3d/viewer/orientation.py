@@ -34,15 +34,16 @@ class EdgeLetters:
 
 
 def reference_layer(viewer: ViewerModel) -> Layer | None:
-    """The topmost visible layer whose place in the patient is known."""
-    return next(
-        (
-            layer
-            for layer in reversed(viewer.layers)
-            if layer.visible and (kind_of_layer(layer) in _PICTURES or not volume_refusal(layer))
-        ),
-        None,
+    """The topmost visible layer whose place in the patient is known.
+
+    An uncertainty lies over a CT like labels do, and counts where it is shown alone.
+    """
+    visible = [layer for layer in reversed(viewer.layers) if layer.visible]
+    pictures = (
+        layer for layer in visible if kind_of_layer(layer) in _PICTURES or not volume_refusal(layer)
     )
+    maps = (layer for layer in visible if kind_of_layer(layer) == "uncertainty")
+    return next(pictures, None) or next(maps, None)
 
 
 def canvas_letters(viewer: ViewerModel) -> EdgeLetters:
@@ -72,7 +73,7 @@ def _edge_letters(down_lps: npt.NDArray[Any], right_lps: npt.NDArray[Any]) -> Ed
 
 def _axes_in_lps(viewer: ViewerModel, layer: Layer) -> npt.NDArray[np.float64] | None:
     """Direction in LPS of each of the layer's axes, shape (ndim, 3); None if unknown."""
-    if not volume_refusal(layer):
+    if kind_of_layer(layer) == "uncertainty" or not volume_refusal(layer):
         return world_to_lps(np.eye(3))
     geometry = layer.metadata[METADATA_KEY]["geometry"]
     view = _view_shown(viewer, layer, geometry)

@@ -85,9 +85,11 @@ def readout(layer: Layer, position: tuple[float, ...]) -> str:
     if any(not 0 <= k < n for k, n in zip(index, data.shape, strict=True)):
         return ""
     value = float(data[index])
-    if not volume_refusal(layer):
+    uncertainty = kind_of_layer(layer) == "uncertainty"
+    if uncertainty or not volume_refusal(layer):
         x, y, z = np.round(world_to_lps(position[-3:]), 1) + 0.0  # no "-0.0"
-        return f"HU {value:.0f} · LPS ({x:.1f}, {y:.1f}, {z:.1f}) mm"
+        shown = f"SD {value:.0f} HU" if uncertainty else f"HU {value:.0f}"
+        return f"{shown} · LPS ({x:.1f}, {y:.1f}, {z:.1f}) mm"
     row, column = index[-2:]
     return f"value {value:.4g} · row {row}, column {column}"
 

@@ -10,7 +10,12 @@ from typing import Any
 
 from napari_cxr3d.imaging import WINDOWS, Volume, Window
 
-__all__ = ["opening_window", "preferred_window", "shows_cursor_readout"]
+__all__ = [
+    "opening_window",
+    "preferred_window",
+    "shows_cursor_readout",
+    "works_in_own_process",
+]
 
 _PLUGIN = "napari-cxr3d"
 _DEFAULT_WINDOW = "Mediastinum"
@@ -18,10 +23,13 @@ _DEFAULT_WINDOW = "Mediastinum"
 
 def _display_settings() -> Any:
     """The ``display`` settings; None where the plugin is not registered with napari."""
+    return _settings("display")
+
+
+def _settings(group: str) -> Any:
     from napari.settings import get_plugin_settings
 
-    settings = get_plugin_settings().get(_PLUGIN)
-    return None if settings is None else settings.display
+    return getattr(get_plugin_settings().get(_PLUGIN), group, None)
 
 
 def preferred_window() -> Window:
@@ -40,3 +48,9 @@ def shows_cursor_readout() -> bool:
     """Whether HU and position under the cursor are written on the canvas."""
     settings = _display_settings()
     return settings is None or bool(settings.cursor_readout)
+
+
+def works_in_own_process() -> bool:
+    """Whether reconstructions run in a process beside napari."""
+    settings = _settings("computing")
+    return settings is None or bool(settings.worker_process)

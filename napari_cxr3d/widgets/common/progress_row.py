@@ -51,6 +51,12 @@ class ProgressRow(QWidget):
         counted = f"{text} · {progress.done}/{progress.total}" if progress.total > 0 else text
         self._bar.setFormat(counted)
 
+    def show_part(self, fraction: float, message: str) -> None:
+        """How far the work has come, 0 to 1, where its message says what it counts."""
+        self._bar.setRange(0, _STEPS)
+        self._bar.setValue(round(_STEPS * min(max(fraction, 0.0), 1.0)))
+        self._bar.setFormat(message)
+
     def finish(self) -> None:
         """The work has ended, one way or another."""
         self.hide()

@@ -100,7 +100,8 @@ def _report(error: Exception) -> str:
 
     frames = traceback.extract_tb(error.__traceback__)
     where = [f"  {frame.name} ({Path(frame.filename).name}:{frame.lineno})" for frame in frames]
+    notes = getattr(error, "__notes__", ())  # where it arose in a worker process
     versions = [f"  {name} {version}" for name, version in library_versions().items()]
     return "\n".join(
-        [f"{type(error).__name__}", *where, "versions", *versions, f"  {platform.platform()}"]
+        [type(error).__name__, *where, *notes, "versions", *versions, f"  {platform.platform()}"]
     )
