@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from cxr3d_training.data.ctpa import CTPA_WINDOW, CtpaInput, ctpa_input, interleaved
 from napari_cxr3d.errors import InvalidInputError
@@ -17,12 +18,14 @@ WIDE = HuWindow(-1000, 1000)
 
 @pytest.fixture(scope="module")
 def chest() -> Volume:
-    return make_thorax(3, spacing_mm=6.0).volume
+    """A phantom without noise, which interpolation would take off."""
+    volume = make_thorax(3, spacing_mm=6.0).volume
+    return volume.with_hu(gaussian_filter(volume.hu.astype(np.float32), 1.5))
 
 
 @pytest.fixture(scope="module")
 def seen(chest: Volume) -> CtpaInput:
-    return ctpa_input(chest, shape=(32, 64, 64), window=WIDE)
+    return ctpa_input(chest, shape=(48, 64, 64), window=WIDE)
 
 
 def test_the_box_is_that_of_the_lungs(chest: Volume, seen: CtpaInput) -> None:
@@ -54,11 +57,11 @@ def test_the_way_back_leads_to_where_the_voxels_were(chest: Volume, seen: CtpaIn
     assert not back.synthetic
     lungs = lung_mask(chest)
     error = np.abs(np.clip(chest.hu, -1000, 1000).astype(float) - back.hu)
-    assert error[lungs].mean() < 40
+    assert error[lungs].mean() < 25
     # Shifted by one voxel along any axis it would be far worse.
     for axis in range(3):
         shifted = np.abs(np.roll(chest.hu.astype(float), 1, axis) - back.hu)
-        assert error[lungs].mean() < 0.5 * shifted[lungs].mean()
+        assert error[lungs].mean() < 0.4 * shifted[lungs].mean()
     outside = np.ones(chest.shape, bool)
     i, p, ell = (np.flatnonzero(lungs.any(axis=o)) for o in ((1, 2), (0, 2), (0, 1)))
     outside[i[0] : i[-1] + 1, p[0] : p[-1] + 1, ell[0] : ell[-1] + 1] = False
@@ -80,9 +83,9 @@ def test_halves_are_alternate_slices_and_make_the_whole_again(seen: CtpaInput) -
 
 
 def test_a_margin_is_kept_as_far_as_the_ct_reaches(chest: Volume, seen: CtpaInput) -> None:
-    wide = ctpa_input(chest, shape=(32, 64, 64), window=WIDE, margin_mm=12.0)
+    wide = ctpa_input(chest, shape=(48, 64, 64), window=WIDE, margin_mm=12.0)
     assert all(a < b <= a + 4 for a, b in zip(seen.box.shape[1:], wide.box.shape[1:], strict=True))
-    everything = ctpa_input(chest, shape=(32, 64, 64), window=WIDE, margin_mm=1000.0)
+    everything = ctpa_input(chest, shape=(48, 64, 64), window=WIDE, margin_mm=1000.0)
     assert everything.box.shape == chest.shape
 
 

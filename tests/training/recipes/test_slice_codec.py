@@ -68,7 +68,7 @@ def run(cohort: Cohort, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_it_learns(run: Path) -> None:
     lines = [line for line in read_log(run / "log.jsonl") if "codec/l1" in line]
-    assert lines[-1]["codec/l1"] < 0.7 * lines[0]["codec/l1"]
+    assert lines[-1]["codec/l1"] < 0.8 * lines[0]["codec/l1"]
     assert {"codec/adversarial", "codec/random_feature", "discriminator/discriminator"} <= {
         key for line in lines for key in line
     }
