@@ -154,9 +154,8 @@ class Consistency:
             x = np.clip(solution.x, *self._bounds()).astype(np.float32)
             projected = self._project(x)
             done += solution.iterations
-            if self.mode == "soft" or not solution.iterations:
-                break
-            if self._compared(projected).relative_error < 2 * _HARD:
+            met = self.mode == "hard" and self._compared(projected).relative_error < 2 * _HARD
+            if met or not solution.iterations:
                 break
         after = self._compared(projected)
         result = attenuation_to_hu(x, self.engine.energy_kev).clip(*self.limits)
