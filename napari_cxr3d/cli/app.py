@@ -7,6 +7,7 @@ from napari_cxr3d.cli.drr import drr
 from napari_cxr3d.cli.info import info
 from napari_cxr3d.cli.models import models
 from napari_cxr3d.cli.phantom import phantom
+from napari_cxr3d.cli.reconstruct import reconstruct
 from napari_cxr3d.cli.sweep import sweep
 from napari_cxr3d.terminal.application import application
 
@@ -14,8 +15,9 @@ __all__ = ["app", "main"]
 
 app = application(
     "cxr3d",
-    "Chest CT and chest X-ray as one: turn a CT into radiographs at any source angle.",
-    (info, drr, sweep, phantom, doctor),
+    "Chest CT and chest X-ray as one: turn a CT into radiographs at any source angle, and X-rays "
+    "into SYNTHETIC volumes.",
+    (info, drr, sweep, reconstruct, phantom, doctor),
 )
 app.add_typer(models)
 

@@ -218,14 +218,16 @@ class ReconstructionResult:
         How each sample agrees with the X-rays.
     mean_reprojection : Reprojection or None
         The same of the mean.
-    unconstrained_errors : tuple of float
-        Relative re-projection error of each sample before it was made consistent.
+    coarse_reprojection : Reprojection or None
+        The same of the first picture, which nothing made consistent.
     consistency : tuple of ConsistencyRecord
         What making each sample consistent did; empty where that was off.
     findings : tuple of InputFinding
         What was unusual about the X-rays.
     provenance : Provenance
         Everything that shaped the result.
+    card : dict
+        What the model says of itself: name, version, licence, limits and more.
     timings : dict of str to float
         Seconds of each stage, and of all.
     """
@@ -237,10 +239,11 @@ class ReconstructionResult:
     prepared: PreparedViews
     reprojections: tuple[Reprojection, ...]
     mean_reprojection: Reprojection | None
-    unconstrained_errors: tuple[float, ...]
+    coarse_reprojection: Reprojection | None
     consistency: tuple[ConsistencyRecord, ...]
     findings: tuple[InputFinding, ...]
     provenance: Provenance
+    card: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -269,6 +272,8 @@ class ReconstructionState:
         What it does, or has just done where there is a preview.
     sample, samples : int
         The sample that is worked on, from 0, and how many there will be.
+    batch : int
+        How many samples, from that one on, are drawn at once.
     step, steps : int
         Finished steps of that sample, and all.
     preview : Volume or None
@@ -284,6 +289,7 @@ class ReconstructionState:
     stage: Stage
     sample: int = 0
     samples: int = 1
+    batch: int = 1
     step: int = 0
     steps: int = 0
     preview: Volume | None = None
@@ -296,5 +302,5 @@ class ReconstructionState:
         """Finished part of the whole, 0 to 1, for a progress bar."""
         if self.stage == "done":
             return 1.0
-        done = self.sample + (self.step / self.steps if self.steps else 0.0)
+        done = self.sample + (self.batch * self.step / self.steps if self.steps else 0.0)
         return min(1.0, done / self.samples)

@@ -12,21 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_cxr3d import __version__
-from napari_cxr3d.errors import ExportError
 from napari_cxr3d.imaging import XrayView, orientation_letters
 from napari_cxr3d.imaging.radiograph import Quantity
 from napari_cxr3d.io.destination import all_or_none, new_file, require_free
+from napari_cxr3d.io.dicom_identity import add_nobody, comments, new_dataset, require_synthetic
 from napari_cxr3d.io.image_stack import as_frames, display_range, numbered
-from napari_cxr3d.io.synthetic_mark import SYNTHETIC_NOTE, burn_in, is_marked, mark_text
+from napari_cxr3d.io.synthetic_mark import burn_in, mark_text
 
 if TYPE_CHECKING:
-    from pydicom.dataset import Dataset, FileDataset
+    from pydicom.dataset import Dataset
 
 __all__ = ["write_dicom_secondary_capture"]
 
 _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 _WHITE = 65535
-_SHORT_TEXT, _LONG_TEXT = 1024, 10240  # characters in DICOM's ST and LT
+_SHORT_TEXT = 1024  # characters in DICOM's ST
 _PATIENT_LETTERS = str.maketrans("SI", "HF")  # DICOM says head and foot
 
 
@@ -84,7 +84,7 @@ def write_dicom_secondary_capture(
     paths = numbered(path, len(frames))
     for target in paths:
         require_free(target, overwrite=overwrite, sources=sources)
-        _require_synthetic(target)
+        require_synthetic(target)
     low, high = display_range(frames, quantity)
     series_text = mark_text(views[0]) if len(views) == 1 else "SYNTHETIC DRR sweep"
     study, series = generate_uid(), generate_uid()
@@ -95,7 +95,7 @@ def write_dicom_secondary_capture(
             pixels = np.rint(stored).astype(np.uint16)
             if burn_mark:
                 pixels = burn_in(pixels, mark_text(view))
-            dataset = _new_dataset(generate_uid())
+            dataset = new_dataset(_SECONDARY_CAPTURE, generate_uid())
             dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study, series
             dataset.InstanceNumber = number
             dataset.SeriesDescription = series_text[:64]
@@ -108,81 +108,24 @@ def write_dicom_secondary_capture(
     return paths
 
 
-def _require_synthetic(path: Path) -> None:
-    """Refuse to replace a DICOM file that was not written here."""
-    import pydicom
-    from pydicom.errors import InvalidDicomError
-
-    if not path.exists():
-        return
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesDescription"])
-    except InvalidDicomError:
-        return
-    if not is_marked(str(header.get("SeriesDescription", ""))):
-        raise ExportError(
-            "A DICOM file that may be a patient's is never written over",
-            why="it is not marked as synthetic",
-            remedy="choose another name",
-            path=path,
-        )
-
-
-def _new_dataset(instance: str) -> FileDataset:
-    from pydicom.dataset import FileDataset, FileMetaDataset
-    from pydicom.uid import UID, ExplicitVRLittleEndian
-
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(_SECONDARY_CAPTURE)
-    meta.MediaStorageSOPInstanceUID = UID(instance)
-    meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\0" * 128)
-    dataset.SOPClassUID = meta.MediaStorageSOPClassUID
-    dataset.SOPInstanceUID = meta.MediaStorageSOPInstanceUID
-    return dataset
-
-
 def _add_identity(
     dataset: Dataset, view: XrayView, now: datetime, provenance: Mapping[str, Any] | None
 ) -> None:
     """Say what the picture is, and of nobody."""
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    dataset.PatientName = "ANONYMOUS"
-    dataset.PatientID = "ANONYMOUS"
-    dataset.PatientBirthDate = ""
-    dataset.PatientSex = ""
-    dataset.PatientIdentityRemoved = "YES"
-    dataset.DeidentificationMethod = "Computed from pixels alone; no identity was copied"
-    dataset.StudyDate, dataset.StudyTime = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
-    dataset.ContentDate, dataset.ContentTime = dataset.StudyDate, dataset.StudyTime
-    dataset.AccessionNumber = ""
-    dataset.ReferringPhysicianName = ""
-    dataset.StudyID = ""
-    dataset.StudyDescription = "SYNTHETIC"
+    add_nobody(dataset, now)
     dataset.SeriesNumber = 1
     dataset.Modality = "OT"  # no worklist takes it for an exposure
     dataset.BodyPartExamined = "CHEST"
     dataset.ImageType = ["DERIVED", "SECONDARY", "DRR"]
     dataset.ConversionType = "SYN"  # synthetic image, PS3.3 C.8.6.1
-    dataset.Manufacturer = "napari-cxr3d"
-    dataset.SoftwareVersions = __version__
     dataset.SecondaryCaptureDeviceManufacturer = "napari-cxr3d"
     dataset.SecondaryCaptureDeviceSoftwareVersions = __version__
     dataset.DerivationDescription = (
         f"Digitally reconstructed radiograph: {json.dumps(view.to_dict())}"[:_SHORT_TEXT]
     )
-    comments = SYNTHETIC_NOTE
-    if provenance is not None:
-        comments += " " + json.dumps(_of_one_image(provenance), sort_keys=True)
-    dataset.ImageComments = comments[:_LONG_TEXT]
+    dataset.ImageComments = comments(provenance, without=("views",))
     # The mark names no patient, which is all that this attribute asks for.
     dataset.BurnedInAnnotation = "NO"
-
-
-def _of_one_image(provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """Provenance without the list of a sweep's views: each image tells its own."""
-    parameters = {k: v for k, v in provenance.get("parameters", {}).items() if k != "views"}
-    return {**provenance, "parameters": parameters}
 
 
 def _add_geometry(dataset: Dataset, view: XrayView) -> None:
