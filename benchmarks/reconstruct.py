@@ -28,7 +28,8 @@ import torch
 
 from cxr3d_training.evaluation.reconstruct_bundles import open_reconstructor
 from cxr3d_training.evaluation.reconstruct_figures import figures
-from cxr3d_training.evaluation.reconstruct_methods import Estimate, Look, Method, Network
+from cxr3d_training.evaluation.reconstruct_methods import Estimate
+from cxr3d_training.evaluation.reconstruct_network import Network
 from cxr3d_training.evaluation.reconstruct_scenes import Scene, Stage
 from napari_cxr3d.device import resolve_device
 from napari_cxr3d.models.reconstruction import ReconstructionModel
@@ -66,11 +67,15 @@ class Line:
     held_out: float | None = None
 
 
-def timed(what: str, method: Method, scenes: Sequence[Scene], model: ReconstructionModel) -> Line:
+def timed(what: str, method: Network, scenes: Sequence[Scene], model: ReconstructionModel) -> Line:
     """Every scene by itself, after one that is not counted."""
-    cancel = CancelToken()
-    method(scenes[:1], cancel)
-    made: list[tuple[Scene, Estimate]] = [(s, method([s], cancel)[0]) for s in scenes]
+
+    def once(scene: Scene) -> Estimate:
+        method.shared.clear()
+        return method([scene], CancelToken())[0]
+
+    once(scenes[0])
+    made = [(scene, once(scene)) for scene in scenes]
     measured = [
         {m.name: m.value for m in figures(e, s, model.window, method.given(s.stage))}
         for s, e in made
@@ -92,14 +97,13 @@ def timed(what: str, method: Method, scenes: Sequence[Scene], model: Reconstruct
 
 def published(name: str, peer: ReconstructionModel, scenes: Sequence[Scene], whole: bool) -> Line:
     """The peer's published sampler: all of its steps, or their time by that of a few."""
-    look: Look = "exact" if peer.uses_geometry else "published"
     what = f"{name}, {PUBLISHED_STEPS} DDPM steps"
     if whole:
-        method = Network(peer, PUBLISHED_STEPS, sampler="ddpm", look=look)
+        method = Network(peer, PUBLISHED_STEPS, sampler="ddpm")
         return timed(what, method, scenes[:1], peer)
     seconds = {}
     for steps in (MEASURED_STEPS, 1):
-        method = Network(peer, steps, sampler="ddpm", look=look)
+        method = Network(peer, steps, sampler="ddpm")
         seconds[steps] = timed("", method, scenes[:1], peer).seconds
     step = (seconds[MEASURED_STEPS] - seconds[1]) / (MEASURED_STEPS - 1)
     total = seconds[1] + (PUBLISHED_STEPS - 1) * step

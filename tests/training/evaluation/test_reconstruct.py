@@ -49,10 +49,10 @@ def value(report, method: str, metric: str, case: str = "p5") -> float:
 
 @pytest.fixture(scope="module")
 def whole(cohort: Cohort) -> tuple[ReconstructionReport, torch.nn.Module]:
-    """Everything measured once, with a peer that knows no geometry."""
+    """Everything measured once, with a peer that has another detector."""
     hu = np.asarray(cohort.split("train")[0].hu, np.float32).clip(-1000, 1000) / 1000
     peer = Known(hu, 0.3)
-    peer.uses_geometry = False
+    peer.detector_shape = (20, 20)
     return evaluate(Known(hu), cohort, SMALL, peers={"gan": peer}), peer
 
 
@@ -132,11 +132,12 @@ def test_the_mean_of_samples_is_nearer_and_their_spread_is_calibrated_on_others(
     assert "rank_correlation" not in samples.conventions
 
 
-def test_a_model_without_geometry_is_shown_its_published_exposure(whole) -> None:
+def test_a_peer_is_shown_the_frontal_view_on_its_own_detector(whole) -> None:
     _, peer = whole
     (views,) = peer.seen
+    assert views.integrals.shape == (1, 1, 20, 20)
     source = views.cameras[0, 0, :3].numpy()
-    assert source == pytest.approx([0, -850, 0], abs=1e-2)  # AP: in front of the patient
+    assert source == pytest.approx([0, 1600, 0], abs=1e-2)  # PA: behind the patient
     assert views.exact.tolist() == [[1.0]]
 
 

@@ -29,8 +29,8 @@ from cxr3d_training.evaluation.reconstruct_figures import (
 from cxr3d_training.evaluation.reconstruct_methods import (
     MeanVolume,
     Method,
-    Network,
 )
+from cxr3d_training.evaluation.reconstruct_network import Network, Shared
 from cxr3d_training.evaluation.reconstruct_report import ReconstructionReport
 from cxr3d_training.evaluation.reconstruct_scenes import Scene, Stage
 from cxr3d_training.evaluation.reconstruct_store import Store
@@ -47,6 +47,7 @@ __all__ = ["Plan", "evaluate_reconstruction"]
 _CODE = (
     "cxr3d_training.evaluation.reconstruct_figures",
     "cxr3d_training.evaluation.reconstruct_methods",
+    "cxr3d_training.evaluation.reconstruct_network",
     "cxr3d_training.evaluation.reconstruct_scenes",
     "napari_cxr3d.inference.consistency",
     "napari_cxr3d.inference.sampler",
@@ -85,8 +86,7 @@ def evaluate_reconstruction(
     device : torch.device
         Where the networks work.
     peers : mapping of str to ReconstructionModel, optional
-        Other models by name, on the same grid. One that does not use geometry is shown
-        X-ray2CTPA's own exposure.
+        Other models by name, on the same grid; they are shown the frontal view.
     plan : Plan, optional
         What is measured.
     progress, cancel : optional
@@ -123,7 +123,7 @@ def evaluate_reconstruction(
     work = _Work(model, cases, validation_cases, plan, progress, cancel or CancelToken())
     tables = tables_of(
         model, peers or {}, MeanVolume(work.mean_of(train_cases)), plan,
-        cases=len(cases), coarse_stage=work.has_coarse(device),
+        cases=len(cases), coarse_stage=work.has_coarse(device), shared=work.shared,
     )  # fmt: skip
     reports = work.measure(tables)
     main = reports.pop("main")
@@ -151,6 +151,7 @@ class _Work:
         self.plan, self.window, self.model = plan, model.window, model
         self.stage = Stage.of(model, plan.field_mm)
         self.calibration: dict[str, Any] = {}
+        self.shared = Shared()
         self._cases, self._validation = cases, validation[: plan.calibration_cases]
         self._scenes: dict[int, Scene] = {}
         self._store = Store(plan.keep)
@@ -188,8 +189,7 @@ class _Work:
             methods |= table.methods
             for name in table.methods:
                 counts[name] = max(counts.get(name, 0), min(table.cases, len(self._cases)))
-        self._total = sum(counts.values())
-        measured = {name: self._method(name, methods[name], counts[name]) for name in methods}
+        measured = self._measured(methods, counts)
         reports = {}
         for key, table in tables.items():
             count = min(table.cases, len(self._cases))
@@ -204,30 +204,39 @@ class _Work:
             reports[key] = Report(title, tuple(rows))
         return reports
 
-    def _method(self, name: str, method: Method, count: int) -> list[tuple[Metric, ...]]:
-        """Figures of one method on the first cases."""
-        depends = {**method.identity(), "code": self._code, "field_mm": self.plan.field_mm,
-                   "window": self.window.to_dict(), "batch": self.plan.batch}  # fmt: skip
-        scale = None
-        if isinstance(method, Network) and method.samples > 1:
-            scale = self._scale(name, method, depends)
-            depends["scale"] = scale
-        kept = [self._store.get(name, depends, self._key(k)) for k in range(count)]
-        missing = [k for k, metrics in enumerate(kept) if metrics is None]
-        self._tell(name, count - len(missing))
-        for start in range(0, len(missing), self.plan.batch):
-            indices = missing[start : start + self.plan.batch]
-            scenes = [self.scene(k) for k in indices]
-            for k, scene, estimate in zip(
-                indices, scenes, method(scenes, self._cancel), strict=True
-            ):
-                metrics = figures(estimate, scene, self.window, method.given(self.stage))
-                if estimate.samples is not None:
-                    metrics += uncertainty_figures(estimate, scene, self.window, scale)
-                kept[k] = metrics
-                self._store.put(name, depends, self._key(k), metrics)
-            self._tell(name, len(indices))
-        return [metrics for metrics in kept if metrics is not None]
+    def _measured(
+        self, methods: Mapping[str, Method], counts: Mapping[str, int]
+    ) -> dict[str, list[tuple[Metric, ...]]]:
+        """Figures by method and case: a few cases by all methods, then the next few."""
+        self._total = sum(counts.values())
+        common = {"code": self._code, "field_mm": self.plan.field_mm, "batch": self.plan.batch,
+                  "window": self.window.to_dict()}  # fmt: skip
+        depends: dict[str, dict[str, Any]] = {}
+        scales: dict[str, float | None] = {}
+        for name, method in methods.items():
+            depends[name] = {**method.identity(), **common}
+            scales[name] = None
+            if isinstance(method, Network) and method.samples > 1:
+                scales[name] = self._scale(name, method, depends[name])
+                depends[name]["scale"] = scales[name]
+        found: dict[str, list[tuple[Metric, ...]]] = {name: [] for name in methods}
+        for start in range(0, max(counts.values()), self.plan.batch):
+            self.shared.clear()
+            for name, method in methods.items():
+                indices = range(start, min(start + self.plan.batch, counts[name]))
+                kept = {k: self._store.get(name, depends[name], self._key(k)) for k in indices}
+                missing = [k for k, metrics in kept.items() if metrics is None]
+                scenes = [self.scene(k) for k in missing]
+                estimates = method(scenes, self._cancel) if scenes else []
+                for k, scene, estimate in zip(missing, scenes, estimates, strict=True):
+                    metrics = figures(estimate, scene, self.window, method.given(self.stage))
+                    if estimate.samples is not None:
+                        metrics += uncertainty_figures(estimate, scene, self.window, scales[name])
+                    kept[k] = metrics
+                    self._store.put(name, depends[name], self._key(k), metrics)
+                found[name] += [metrics for metrics in kept.values() if metrics is not None]
+                self._tell(name, len(indices))
+        return found
 
     def _scale(self, name: str, method: Network, depends: Mapping[str, Any]) -> float | None:
         """The factor of the spread, fitted on the validation cases."""
@@ -240,6 +249,7 @@ class _Work:
         if kept is None:
             drawn = []
             for scene in scenes:
+                self.shared.clear()
                 (estimate,) = method([scene], self._cancel)
                 _, mean, spread, truth = spread_of(estimate, scene, self.window)
                 drawn.append((mean, spread, truth, scene.body))

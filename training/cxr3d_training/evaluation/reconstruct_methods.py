@@ -1,27 +1,19 @@
-"""Ways from X-rays to a volume, ours and those that it is compared with."""
+"""Ways from X-rays to a volume, and those among them that need no network."""
 
 from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
-from cxr3d_training.evaluation.reconstruct_scenes import Scene, Stage, joined
-from cxr3d_training.evaluation.reconstruct_store import network_sha256
-from napari_cxr3d.errors import InvalidInputError
+from cxr3d_training.evaluation.reconstruct_scenes import Scene, Stage
 from napari_cxr3d.imaging import Grid, XrayView
-from napari_cxr3d.inference.consistency import Consistency
-from napari_cxr3d.inference.sampler import sample
-from napari_cxr3d.models.reconstruction import Condition, ReconstructionModel, ViewBatch
 from napari_cxr3d.progress import CancelToken
 from napari_cxr3d.xray import Projector, projector
 from napari_cxr3d.xray.attenuation import attenuation_to_hu
@@ -30,18 +22,12 @@ from napari_cxr3d.xray.conjugate_gradients import reconstruct_backprojection, re
 __all__ = [
     "BackProjection",
     "ConjugateGradients",
-    "ConsistencyMode",
     "Estimate",
-    "Look",
     "MeanVolume",
     "Method",
-    "Network",
 ]
 
 Array = npt.NDArray[np.float32]
-ConsistencyMode = Literal["off", "soft", "hard"]
-Look = Literal["exact", "pictures", "published"]
-"""True line integrals; realistic pictures read back from greys; X-ray2CTPA's own exposure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,138 +163,3 @@ class MeanVolume(Method):
     def __call__(self, scenes: Sequence[Scene], cancel: CancelToken) -> list[Estimate]:
         """The same volume for all."""
         return [Estimate(self.mean, 0, 0.0) for _ in scenes]
-
-
-@dataclass(frozen=True, eq=False)
-class Network(Method):
-    """What a network makes: its one pass, or a draw of its sampler, or the mean of several.
-
-    Attributes
-    ----------
-    model : ReconstructionModel
-        On its device, in evaluation mode.
-    steps : int
-        Of the sampler; 0 is the coarse volume of the one pass.
-    views : int
-        X-rays that it is shown.
-    sampler : str
-        See `napari_cxr3d.inference.sampler`.
-    consistency : {"off", "soft", "hard"}
-        Whether the last steps and the result are brought into agreement with the X-rays.
-    look : {"exact", "pictures", "published"}
-        What X-rays it is shown.
-    samples : int
-        Draws, of which the mean is the result.
-    seed : int
-        With the case's own name it makes the noise.
-    """
-
-    model: ReconstructionModel
-    steps: int
-    views: int = 1
-    sampler: str = "auto"
-    consistency: ConsistencyMode = "off"
-    look: Look = "exact"
-    samples: int = 1
-    seed: int = 0
-
-    def given(self, stage: Stage) -> tuple[XrayView, ...]:
-        """The poses of `look`."""
-        return (stage.published(),) if self.look == "published" else stage.inputs[: self.views]
-
-    def identity(self) -> dict[str, Any]:
-        """Its settings, and the network's weights."""
-        settings = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "model"}
-        return {**settings, "network": network_sha256(self.model)}
-
-    def __call__(self, scenes: Sequence[Scene], cancel: CancelToken) -> list[Estimate]:
-        """All scenes at once; one after the other where each has its own data step."""
-        if self.consistency == "off":
-            return self._together(scenes, cancel)
-        return [self._together([scene], cancel)[0] for scene in scenes]
-
-    def _together(self, scenes: Sequence[Scene], cancel: CancelToken) -> list[Estimate]:
-        device = next(self.model.parameters()).device
-        views = joined(scenes, self._look)  # rendered before the clock starts
-        noise = torch.cat([self._noise(scene) for scene in scenes])
-        _wait_for(device)
-        began = time.perf_counter()
-        with torch.no_grad():
-            condition = self.model.condition(views.to(device)).repeat(self.samples)
-            volumes, evaluations = _coarse(condition), 0
-            data = self._data_step(scenes, views)
-            if self.steps:
-                volumes, evaluations = self._draw(condition, noise.to(device), data, cancel)
-            hu = self.model.window.decode(volumes)[:, 0].float().cpu().numpy()
-        if data is not None:
-            hu = np.stack([data.project_hu(draw)[0] for draw in hu])
-        seconds = (time.perf_counter() - began) / len(scenes)
-        draws = hu.reshape(len(scenes), self.samples, *hu.shape[1:])
-        return [
-            Estimate(own.mean(0), evaluations, seconds, own if self.samples > 1 else None)
-            for own in draws
-        ]
-
-    def _draw(
-        self,
-        condition: Condition,
-        noise: Tensor,
-        data: Consistency | None,
-        cancel: CancelToken,
-    ) -> tuple[Tensor, int]:
-        """Volumes in the network's range, and how often the network was asked for each."""
-
-        def predict(x: Tensor, time: Tensor) -> Tensor:
-            return self.model.predict(x, time, condition)
-
-        states = sample(
-            predict,
-            self.model.process,
-            noise,
-            steps=self.steps,
-            method=self.sampler,
-            generator=torch.Generator(noise.device).manual_seed(self.seed),
-            project=None if data is None else data.as_hook(self.model, condition),
-            cancel=cancel,
-        )
-        last = deque(states, maxlen=1).pop()  # a thousand states are not kept
-        volumes = self.model.decode(last.x, condition, cancel=cancel)
-        return volumes, last.n_evaluations * self.samples
-
-    def _data_step(self, scenes: Sequence[Scene], views: ViewBatch) -> Consistency | None:
-        if self.consistency == "off":
-            return None
-        (scene,) = scenes  # `__call__` sees to it
-        return Consistency(
-            scene.truth.grid,
-            self.given(scene.stage),
-            views.integrals[0].numpy(),
-            views.valid[0].numpy() > 0,
-            tuple(bool(exact) for exact in views.exact[0]),
-            mode=self.consistency,
-        )
-
-    def _look(self, scene: Scene) -> ViewBatch:
-        if self.look == "published":
-            return scene.published(Stage.of(self.model, scene.stage.field_mm))
-        return scene.pictures(self.views) if self.look == "pictures" else scene.shown(self.views)
-
-    def _noise(self, scene: Scene) -> Tensor:
-        """Standard normal, (samples, *latent_shape): a scene's own, in whatever batch it is."""
-        rng = np.random.default_rng([self.seed, scene.seed])
-        shape = (self.samples, *self.model.latent_shape)
-        return torch.from_numpy(rng.standard_normal(shape, np.float32))
-
-
-def _coarse(condition: Condition) -> Tensor:
-    if condition.coarse is None:
-        raise InvalidInputError(
-            "The model has no coarse volume", remedy="leave that row out of the evaluation"
-        )
-    return condition.coarse
-
-
-def _wait_for(device: torch.device) -> None:
-    """Let the device finish what was asked of it before, so that only the method is timed."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -17,7 +17,7 @@ from cxr3d_training.data.grids import on_grid
 from cxr3d_training.data.poses import FixedPoses
 from cxr3d_training.data.views import RenderedViews, ViewRenderer
 from cxr3d_training.recipes.xray_batches import rendered_batch, validation_views
-from napari_cxr3d.imaging import Volume, XrayView, preset
+from napari_cxr3d.imaging import Volume, XrayView
 from napari_cxr3d.models.reconstruction import ReconstructionModel, ViewBatch
 from napari_cxr3d.xray.calibration import approximate_integrals
 
@@ -63,13 +63,6 @@ class Stage:
     def held_out(self) -> tuple[XrayView, ...]:
         """The poses of `HELD_OUT`, at the distances of the PA view."""
         return tuple(replace(self.inputs[0], yaw=yaw, pitch=pitch) for yaw, pitch in HELD_OUT)
-
-    def published(self) -> XrayView:
-        """X-ray2CTPA's own exposure of the grid's centre, on this detector."""
-        field = preset("x-ray2ctpa").pixel_mm * preset("x-ray2ctpa").detector_shape[1]
-        pixel = field / self.detector_shape[1]
-        view = replace(preset("x-ray2ctpa"), detector_shape=self.detector_shape, pixel_mm=pixel)
-        return self._centered((view,))[0]
 
     def scene(self, case: CohortCase) -> Scene:
         """A case on the grid, its centre at LPS (0, 0, 0), with X-rays of that very volume.
@@ -140,13 +133,11 @@ class Scene:
         """Exact line integrals of the held-out poses, [V, rows, cols]."""
         return self.stage.renderer.render(self.truth, self.stage.held_out).integrals
 
-    def shown(self, views: int) -> ViewBatch:
-        """The first views of the inputs, exact, as a batch of one."""
-        return rendered_batch(self.rendered, views)
-
-    def published(self, stage: Stage) -> ViewBatch:
-        """The exposure of X-ray2CTPA on another model's detector, exact, as a batch of one."""
-        return rendered_batch(stage.renderer.render(self.truth, [stage.published()]), 1)
+    def shown(self, views: int, stage: Stage | None = None) -> ViewBatch:
+        """The first views of the inputs, exact, as a batch of one; on another stage's detector."""
+        if stage is None or stage.detector_shape == self.stage.detector_shape:
+            return rendered_batch(self.rendered, views)
+        return rendered_batch(stage.renderer.render(self.truth, stage.inputs), views)
 
     def pictures(self, views: int) -> ViewBatch:
         """The same views as realistic pictures, read back by anatomical anchors, not exact."""

@@ -12,8 +12,8 @@ from cxr3d_training.evaluation.reconstruct_methods import (
     ConjugateGradients,
     MeanVolume,
     Method,
-    Network,
 )
+from cxr3d_training.evaluation.reconstruct_network import Network, Shared
 from cxr3d_training.evaluation.reconstruct_targets import Named
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.models.reconstruction import ReconstructionModel
@@ -117,6 +117,7 @@ def tables_of(
     *,
     cases: int,
     coarse_stage: bool,
+    shared: Shared,
 ) -> dict[str, Table]:
     """The tables by name, in the order in which they are measured.
 
@@ -132,11 +133,13 @@ def tables_of(
         How many there are.
     coarse_stage : bool
         Whether the model's one pass gives a volume.
+    shared : Shared
+        What methods have in common.
     """
     label, usual = plan.label, model.default_steps
 
     def ours(steps: int, views: int = 1, **settings: Any) -> dict[str, Method]:
-        network = Network(model, steps, views=views, seed=plan.seed, **settings)
+        network = Network(model, steps, views=views, seed=plan.seed, shared=shared, **settings)
         return {_name(label, network): network}
 
     both = [(views, mode) for views in (1, 2) for mode in ("hard", "off")]
@@ -172,8 +175,7 @@ def tables_of(
         others: dict[str, Method] = {}
         for name, peer in peers.items():
             for sampler, steps in plan.peer_samplers:
-                look: Any = "exact" if peer.uses_geometry else "published"
-                network = Network(peer, steps, sampler=sampler, look=look, seed=plan.seed)
+                network = Network(peer, steps, sampler=sampler, seed=plan.seed, shared=shared)
                 others[_name(name, network)] = network
         own = ours(usual, consistency="hard") | ours(usual, consistency="off")
         tables["peers"] = Table("Beside other models", others | own, plan.peer_cases)
