@@ -86,27 +86,34 @@ class Cost:
 
 
 def network_cost(
-    model: ReconstructionModel, n_views: int, plan: Plan, guidance: float = 1.0
+    model: ReconstructionModel,
+    n_views: int,
+    plan: Plan,
+    guidance: float = 1.0,
+    *,
+    device: str = "meta",
 ) -> Cost:
-    """Run a network without numbers, and count.
+    """Run a network, usually without numbers, and count.
 
     Parameters
     ----------
     model : ReconstructionModel
-        On the meta device, as `napari_cxr3d.models.network.outline_network` makes it.
+        On that device; `napari_cxr3d.models.network.outline_network` makes one without numbers.
     n_views : int
         X-rays.
     plan : Plan
         Samples drawn at once, and the tile.
     guidance : float
         Of the run.
+    device : str
+        Any but the meta device computes.
     """
     import torch
 
     weights = sum(4 * p.numel() for p in (*model.parameters(), *model.buffers()))
-    views = _empty_views(model, n_views)
-    x = torch.empty((plan.batch, *model.latent_shape), device="meta")
-    time = torch.empty(plan.batch, device="meta")
+    views = _empty_views(model, n_views, device)
+    x = torch.zeros((plan.batch, *model.latent_shape), device=device)
+    time = torch.ones(plan.batch, device=device)
     with torch.no_grad():
         condition, first, first_flops = _counted(lambda: model.condition(views))
         shared = condition.repeat(plan.batch)
@@ -117,13 +124,13 @@ def network_cost(
     return Cost(weights, first, kept + step, kept + last, first_flops, step_flops, last_flops)
 
 
-def _empty_views(model: ReconstructionModel, n_views: int) -> ViewBatch:
+def _empty_views(model: ReconstructionModel, n_views: int, device: str) -> ViewBatch:
     import torch
 
     from napari_cxr3d.models.reconstruction import ViewBatch
 
     def empty(*shape: int) -> torch.Tensor:
-        return torch.empty((1, n_views, *shape), device="meta")
+        return torch.ones((1, n_views, *shape), device=device)
 
     picture = model.detector_shape
     return ViewBatch(empty(*picture), empty(*picture), empty(12), empty(), empty())

@@ -47,6 +47,7 @@ COARSE_START = 0.5
 """The time at which a run that starts at the first picture begins."""
 
 _FIELD_MM = 440.0
+_outlines: dict[str, ReconstructionModel] = {}
 T = TypeVar("T")
 
 
@@ -125,10 +126,13 @@ def load_model(bundle: Bundle, device: str) -> ReconstructionModel:
 
 
 def outline(bundle: Bundle) -> ReconstructionModel:
-    """The network without numbers, for estimates."""
+    """The network without numbers, for estimates; kept for the session."""
     from napari_cxr3d.models.network import outline_network
 
-    return _require_model(outline_network(bundle.description).eval(), bundle)
+    if bundle.sha256 not in _outlines:
+        network = outline_network(bundle.description).eval()
+        _outlines[bundle.sha256] = _require_model(network, bundle)
+    return _outlines[bundle.sha256]
 
 
 def _require_model(network: torch.nn.Module, bundle: Bundle) -> ReconstructionModel:
