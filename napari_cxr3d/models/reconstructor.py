@@ -4,6 +4,10 @@ One pass lifts the pictures into the volume and says what is to be expected, and
 may lie from it: mean and standard deviation of every latent number. A rectified flow then draws
 the rest, in units of that standard deviation, so that it works where something is uncertain and
 leaves alone what the X-rays settle. Any number of views, at any pose, with one set of weights.
+
+A wavelet's finest bands of the residual are noise to a small network. The flow may therefore draw
+the residual of lower bands alone, that is of averages of voxels; it is brought back to the voxels
+by interpolation, which leaves no blocks, and the fine bands stay as the coarse stage expects them.
 """
 
 from __future__ import annotations
@@ -13,9 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.models.codecs.base import Codec
+from napari_cxr3d.models.codecs.haar import HaarCodec
 from napari_cxr3d.models.diffusion import RectifiedFlow
 from napari_cxr3d.models.lift import Lift
 from napari_cxr3d.models.reconstruction import Condition, ReconstructionModel, ViewBatch
@@ -81,7 +87,7 @@ class LiftStage(nn.Module):
 
 
 class FlowStage(nn.Module):
-    """The velocity of the residual latent.
+    """The velocity of the residual.
 
     The network is preconditioned as in Karras et al., NeurIPS 2022 (arXiv 2206.00364), written
     for the straight path between data of unit variance and noise: with an untrained network
@@ -89,15 +95,12 @@ class FlowStage(nn.Module):
 
     Parameters
     ----------
-    features : int
-        Channels of the lifted features.
     network : Module
-        From twice the latent's channels and the features' to the latent's.
+        From the drawn, the latent's and the features' channels to the drawn.
     """
 
-    def __init__(self, features: int, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        self.features = features
         self.network = network
 
     def forward(
@@ -107,7 +110,7 @@ class FlowStage(nn.Module):
 
         Parameters
         ----------
-        x : Tensor, shape (B, Z, i, p, l)
+        x : Tensor, shape (B, D, i, p, l)
             State on the path, in units of the spread.
         time : Tensor, shape (B,)
             1 is noise, 0 the sample.
@@ -137,6 +140,14 @@ class FlowReconstructor(ReconstructionModel):
         Arguments of `Lift`: ``encoder_channels``, ``picture_features``, ``features``.
     coarse, flow : mapping
         Arguments of MONAI's DiffusionModelUNet but those that follow from the rest.
+    drawn_levels : int, optional
+        Levels of a `HaarCodec`, counted from the coarsest, whose residual the flow draws; the
+        whole latent's if None.
+
+    Raises
+    ------
+    InvalidInputError
+        If the codec is none, or has no such levels.
 
     Attributes
     ----------
@@ -158,6 +169,7 @@ class FlowReconstructor(ReconstructionModel):
         lift: Mapping[str, Any],
         coarse: Mapping[str, Any],
         flow: Mapping[str, Any],
+        drawn_levels: int | None = None,
     ) -> None:
         super().__init__(
             volume_shape=volume_shape, spacing_mm=spacing_mm,
@@ -165,19 +177,31 @@ class FlowReconstructor(ReconstructionModel):
         )  # fmt: skip
         if not isinstance(codec, Codec):
             raise InvalidInputError("The setting 'codec' must describe a codec")
+        if drawn_levels is not None and not (
+            isinstance(codec, HaarCodec) and 1 <= drawn_levels < codec.levels
+        ):
+            raise InvalidInputError(
+                "The flow cannot draw a part of this latent",
+                why=f"drawn_levels is {drawn_levels}",
+                remedy="give null, or fewer levels than the Haar codec has",
+            )
         self.process = RectifiedFlow()
         self.codec = codec
-        z, features = self.latent_shape[0], int(lift["features"])
+        self.drawn_levels = drawn_levels
+        whole = codec.latent_shape(self.volume_shape)
+        features, drawn = int(lift["features"]), self.latent_shape[0]
         extent = [n * s for n, s in zip(self.volume_shape, self.spacing_mm, strict=True)]
-        self.lift_stage = LiftStage(
-            self.latent_shape, extent, lift, _unet(features, 2 * z, **coarse)
-        )
-        self.flow_stage = FlowStage(features, _unet(2 * z + features, z, **flow))
+        self.lift_stage = LiftStage(whole, extent, lift, _unet(features, 2 * whole[0], **coarse))
+        self.flow_stage = FlowStage(_unet(drawn + whole[0] + features, drawn, **flow))
 
     @property
     def latent_shape(self) -> tuple[int, int, int, int]:
-        """Channels and axes of one latent."""
-        return self.codec.latent_shape(self.volume_shape)
+        """Channels and axes of what the flow draws."""
+        channels, *axes = self.codec.latent_shape(self.volume_shape)
+        if self.drawn_levels is not None:
+            channels = self.codec.in_channels * 8**self.drawn_levels
+        i, p, ell = axes
+        return (channels, i, p, ell)
 
     def condition(self, views: ViewBatch) -> Condition:
         """The coarse volume, and all that the flow is shown."""
@@ -210,17 +234,28 @@ class FlowReconstructor(ReconstructionModel):
         tile: int | None = None,
         cancel: CancelToken | None = None,
     ) -> Tensor:
-        """The coarse latent and the residual, as a volume."""
-        latent = self._coarse(condition) + self._spread(condition) * x.float()
+        """The coarse volume and the residual."""
+        residual = self._spread(condition) * x.float()
+        if isinstance(self.codec, HaarCodec) and self.drawn_levels is not None:
+            assert condition.coarse is not None  # `condition` of this model gives it
+            finer = self.codec.levels - self.drawn_levels
+            averages = self.codec.averages(residual, self.drawn_levels)
+            smooth = functional.interpolate(averages, scale_factor=2**finer, mode="trilinear")
+            return (condition.coarse + smooth).clamp(-1, 1)
+        latent = self._coarse(condition) + residual
         if tile is None:
             return self._volume(latent)
         whole = self.codec.tiled_decode(latent, tile=tile, overlap=max(1, tile // 4), cancel=cancel)
         return whole.float().clamp(-1, 1)
 
     def encode(self, volume: Tensor, condition: Condition) -> Tensor:
-        """The residual of a volume in units of the spread, at most 6 of them."""
-        latent = self.codec.encode(volume).float()
-        residual = (latent - self._coarse(condition)) / self._spread(condition)
+        """The residual of a volume in units of the spread, at most 6 of them.
+
+        Where the flow draws averages alone, what is finer in the volume is left out.
+        """
+        drawn = self.latent_shape[0]
+        latent = self.codec.encode(volume).float()[:, :drawn]
+        residual = (latent - self._coarse(condition)[:, :drawn]) / self._spread(condition)
         return residual.clamp(-_FARTHEST, _FARTHEST)
 
     def seen(self, latent: Tensor) -> Tensor:
@@ -239,10 +274,10 @@ class FlowReconstructor(ReconstructionModel):
         assert condition.coarse_latent is not None  # `condition` of this model gives it
         return condition.coarse_latent
 
-    @staticmethod
-    def _spread(condition: Condition) -> Tensor:
+    def _spread(self, condition: Condition) -> Tensor:
+        """Of what the flow draws."""
         assert condition.spread is not None
-        return condition.spread
+        return condition.spread[:, : self.latent_shape[0]]
 
 
 def _unet(in_channels: int, out_channels: int, **given: Any) -> nn.Module:

@@ -38,13 +38,13 @@ def batch_of(*views: XrayView, seed: int = 0) -> ViewBatch:
     return ViewBatch(integrals, torch.ones_like(integrals), cameras, there, there.clone())
 
 
-@pytest.fixture(scope="module")
-def model() -> FlowReconstructor:
+def small_model(levels: int = 1, drawn_levels: int | None = None) -> FlowReconstructor:
     """A small one, its last layers awake: as they are made they put out zeros."""
     torch.manual_seed(0)
     small = {"channels": [8, 8], "num_head_channels": 8, "norm_num_groups": 8}
     made = FlowReconstructor(
-        codec=HaarCodec(levels=1), volume_shape=SHAPE, spacing_mm=SPACING,
+        codec=HaarCodec(levels=levels), drawn_levels=drawn_levels,
+        volume_shape=SHAPE, spacing_mm=SPACING,
         detector_shape=DETECTOR, hu_window=(-1000, 1000),
         lift={"encoder_channels": [8, 8], "picture_features": 4, "features": 8},
         coarse=small, flow=small,
@@ -54,6 +54,12 @@ def model() -> FlowReconstructor:
             if not parameter.abs().sum():
                 parameter.normal_(0, 0.03)
     return made.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def model() -> FlowReconstructor:
+    """One whose flow draws the whole latent."""
+    return small_model()
 
 
 @pytest.mark.parametrize(
@@ -135,6 +141,30 @@ def test_no_residual_is_the_coarse_volume(model: FlowReconstructor) -> None:
     assert torch.allclose(model.decode(nothing, condition), condition.coarse)
 
 
+def test_a_flow_of_averages_draws_them_smoothly_and_leaves_the_rest_to_the_coarse_stage() -> None:
+    model = small_model(levels=2, drawn_levels=1)
+    assert model.latent_shape == (8, 4, 4, 4)
+    condition = model.condition(batch_of(pose(0.0)))
+    assert condition.coarse is not None
+    wave = torch.linspace(-1, 1, SHAPE[2]).expand(1, 1, *SHAPE) * 0.1
+    truth = model.codec.decode(condition.coarse_latent) + wave
+    residual = model.encode(truth, condition)
+    assert residual.shape == (1, *model.latent_shape)
+    added = model.decode(residual, condition) - condition.coarse
+    unclipped = condition.coarse.abs() < 0.85
+    inner = torch.zeros_like(unclipped)
+    inner[..., 1:-1] = True  # beyond the outermost blocks' centres there is nothing to go by
+    kept = unclipped & inner
+    assert kept.float().mean() > 0.5
+    assert torch.allclose(added[kept], wave[kept], atol=1e-3)  # a ramp comes back without steps
+
+
+@pytest.mark.parametrize("drawn_levels", [0, 1])
+def test_levels_that_the_codec_does_not_have_cannot_be_drawn(drawn_levels: int) -> None:
+    with pytest.raises(InvalidInputError, match="draw"):
+        small_model(levels=1, drawn_levels=drawn_levels)
+
+
 def test_guidance_goes_from_the_unconditional_through_the_conditional(
     model: FlowReconstructor,
 ) -> None:
@@ -151,7 +181,7 @@ def test_without_a_network_the_velocity_is_the_best_linear_one() -> None:
         def forward(self, x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
             return x.new_zeros(len(x), 2, *x.shape[2:])
 
-    stage = FlowStage(1, Silent())
+    stage = FlowStage(Silent())
     generator = torch.Generator().manual_seed(3)
     data, noise = torch.randn(2, 1, 2, 24, 24, 24, generator=generator)
     shown = torch.ones(1)

@@ -60,6 +60,19 @@ class HaarCodec(Codec):
         bands = self._analyse(x, self.levels)
         return bands, torch.zeros_like(bands)
 
+    def averages(self, z: Tensor, levels: int) -> Tensor:
+        """Means of blocks of voxels, from the coarsest levels of a latent.
+
+        Parameters
+        ----------
+        z : Tensor, shape (B, C * 8**levels or more, i, p, l)
+            A scaled latent, or its first channels.
+        levels : int
+            How many of its levels; the blocks have ``2 ** (self.levels - levels)`` voxels' edge.
+        """
+        blocks = 2.0 ** (self.levels - levels)
+        return self._synthesise(z / self.scale, levels) / blocks**1.5
+
     def _decode(self, z: Tensor) -> Tensor:
         return self._synthesise(z, self.levels)
 

@@ -11,6 +11,7 @@ import torch
 
 from cxr3d_training.data import Cohort, Feed, cohort_of
 from cxr3d_training.engine.fit import fit
+from cxr3d_training.engine.folder import RunFolder
 from cxr3d_training.engine.hardware import Hardware
 from cxr3d_training.engine.recipe import Now, Work
 from cxr3d_training.engine.runlog import read_log
@@ -147,6 +148,32 @@ def test_one_view_and_two_are_validated(run: Path) -> None:
     lines = read_log(run / "log.jsonl")
     figures = [line for line in lines if "validation/coarse_mse" in line][-1]
     assert 0 < figures["validation/coarse_mse_two_views"] < 1
+    one, two = (figures[f"validation/coarse_mse{n}"] for n in ("", "_two_views"))
+    expected = 10.0 * (one + two) / 2 + figures["validation/velocity_mse"]
+    assert figures["validation/objective"] == pytest.approx(expected)
+
+
+def test_the_flow_can_be_trained_alone_on_the_lift_of_a_bundle(
+    run: Path, tiny: TinyReconstruct, thoraces: Cohort, tmp_path: Path
+) -> None:
+    from cxr3d_training.engine.state import evaluation_networks
+    from cxr3d_training.export import export_run
+    from napari_cxr3d.models.bundle import open_bundle
+
+    first = export_run(run, tmp_path / "first", name="first", dtype="float32")
+    recipe = tiny(
+        f"begin_from={first}", "losses.coarse=0", "losses.spread=0", "losses.flow=1",
+        "run.steps=2", "run.batch_size=2", "run.validate_every=0", "run.image_every=0",
+    )  # fmt: skip
+    fit(recipe, tmp_path / "second", hardware=Hardware(accelerator="cpu"), cohort=thoraces)
+    _, state = RunFolder(tmp_path / "second").checkpoint("last", higher_is_better=False)
+    nets = evaluation_networks(recipe, state, torch.device("cpu"))
+    before = open_bundle(first).network("cpu")
+    assert isinstance(before, FlowReconstructor)
+    for name, value in before.lift_stage.state_dict().items():
+        assert torch.equal(nets["lift"].state_dict()[name], value), name
+    ours, theirs = nets["flow"].state_dict(), before.flow_stage.state_dict()
+    assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_bundle_holds_the_whole_model(run: Path, tmp_path: Path) -> None:

@@ -52,6 +52,7 @@ __all__ = ["ReconstructConfig", "ReconstructRecipe"]
 
 _STATISTICS_STEPS = 100  # in which the latent's mean and deviation are measured
 _FARTHEST = 6.0
+_VALIDATION_SEED = 20261124
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,9 @@ class ReconstructConfig(RecipeConfig):
         from `codec_bundle` and stays frozen.
     codec_bundle : str or None
         Bundle of the trained codec; None for one without weights.
+    begin_from : str or None
+        Bundle of a reconstructor whose lift is taken over, and whose flow where it is of the same
+        shape: the stages can so be trained one after the other.
     poses : ClinicalPoses
         Where the X-rays are taken from.
     appearance : XrayAppearance
@@ -82,6 +86,7 @@ class ReconstructConfig(RecipeConfig):
 
     model: dict[str, Any]
     codec_bundle: str | None = None
+    begin_from: str | None = None
     poses: ClinicalPoses = field(default_factory=ClinicalPoses)
     appearance: XrayAppearance = field(default_factory=XrayAppearance)
     augmentation: str = "full"
@@ -95,7 +100,7 @@ class ReconstructRecipe(Recipe):
 
     name = "reconstruct"
     Config = ReconstructConfig
-    monitor = "coarse_mse"
+    monitor = "objective"
     config: ReconstructConfig
 
     def __init__(self, config: ReconstructConfig) -> None:
@@ -125,6 +130,8 @@ class ReconstructRecipe(Recipe):
     def networks(self) -> dict[str, nn.Module]:
         """The model's stages, and its frozen codec."""
         model = self._model()
+        if self.config.begin_from is not None:
+            self._take_over(model, self.config.begin_from)
         return {"lift": model.lift_stage, "flow": model.flow_stage, "codec": model.codec}
 
     @property
@@ -142,6 +149,21 @@ class ReconstructRecipe(Recipe):
             codec = open_bundle(self.config.codec_bundle).network("cpu")
             model.codec.load_state_dict(codec.state_dict())
         return model
+
+    def _take_over(self, model: FlowReconstructor, path: str) -> None:
+        """Weights of a bundle, stage by stage."""
+        from napari_cxr3d.models.bundle import open_bundle
+
+        taken = open_bundle(path).network("cpu")
+        if not isinstance(taken, FlowReconstructor):
+            raise InvalidInputError(
+                "The setting 'begin_from' must name a bundle of a FlowReconstructor",
+                why=f"its network is a {type(taken).__name__}",
+            )
+        model.lift_stage.load_state_dict(taken.lift_stage.state_dict())
+        given, wanted = (m.flow_stage.state_dict() for m in (taken, model))
+        if {k: v.shape for k, v in given.items()} == {k: v.shape for k, v in wanted.items()}:
+            model.flow_stage.load_state_dict(given)
 
     def model_of(self, nets: Networks) -> FlowReconstructor:
         """The whole model around networks of this recipe."""
@@ -187,20 +209,12 @@ class ReconstructRecipe(Recipe):
         """The terms of the player whose turn it is."""
         batch = work.batches["volumes"]
         if player == "flow":
+            if "residual" not in work.scratch:  # the lift is not trained
+                with torch.no_grad():
+                    self._lift(nets, batch, work.scratch)
             return {"flow": self._flow(nets, batch, work.scratch)}
-        codec = nets["codec"]
-        assert isinstance(codec, Codec)
-        with torch.no_grad():
-            latent = codec.encode(batch["ct"]).float()
-        lift: Any = nets["lift"]
-        views = ViewBatch(*(batch[name] for name in ViewBatch._fields))
-        features, mean, log_spread = lift(views)
-        error = latent - mean
-        unit = _buffers(lift)["latent_std"]
-        work.scratch.update(
-            latent=latent, features=features.detach(), mean=mean.detach(),
-            residual=(error.detach() / (log_spread.detach().exp() * unit)),
-        )  # fmt: skip
+        error, log_spread = self._lift(nets, batch, work.scratch)
+        unit = _buffers(nets["lift"])["latent_std"]
         terms: dict[str, Callable[[], Tensor]] = {
             # The wavelet is orthonormal: this is the voxels' mean square, in the range -1 to 1.
             "coarse": lambda: error.square().mean(),
@@ -209,9 +223,29 @@ class ReconstructRecipe(Recipe):
         return {name: term() for name, term in terms.items() if work.now.on(name)}
 
     @staticmethod
+    def _lift(
+        nets: Networks, batch: Mapping[str, Tensor], scratch: dict[str, Any]
+    ) -> tuple[Tensor, Tensor]:
+        """What the lift leaves of the latent, and how far it expects the truth."""
+        codec = nets["codec"]
+        assert isinstance(codec, Codec)
+        with torch.no_grad():
+            latent = codec.encode(batch["ct"]).float()
+        lift: Any = nets["lift"]
+        views = ViewBatch(*(batch[name] for name in ViewBatch._fields))
+        features, mean, log_spread = lift(views)
+        error = latent - mean
+        spread = log_spread.detach().exp() * _buffers(lift)["latent_std"]
+        scratch.update(
+            latent=latent, features=features.detach(), mean=mean.detach(),
+            residual=error.detach() / spread,
+        )  # fmt: skip
+        return error, log_spread
+
+    @staticmethod
     def _flow(nets: Networks, batch: Mapping[str, Tensor], scratch: Mapping[str, Any]) -> Tensor:
-        residual = scratch["residual"].clamp(-_FARTHEST, _FARTHEST)
         noise, time = batch["noise"], batch["time"]
+        residual = scratch["residual"][:, : noise.shape[1]].clamp(-_FARTHEST, _FARTHEST)
         t = time.reshape(-1, 1, 1, 1, 1)
         state = (1 - t) * residual + t * noise
         buffers = _buffers(nets["lift"])
@@ -223,7 +257,7 @@ class ReconstructRecipe(Recipe):
 
     def after_step(self, nets: Networks, work: Work) -> None:
         """Measure the latent's mean and deviation over the first steps."""
-        if work.now.step >= _STATISTICS_STEPS:
+        if work.now.step >= _STATISTICS_STEPS or self.config.begin_from is not None:
             return
         latent, buffers = work.scratch["latent"], _buffers(nets["lift"])
         share = 1 / (work.now.step + 1)
@@ -254,22 +288,41 @@ class ReconstructRecipe(Recipe):
     def validate(
         self, nets: Networks, cases: Sequence[CohortCase], device: torch.device
     ) -> dict[str, float]:
-        """Mean square error of the coarse volume, of one frontal view and of two, range -1 to 1."""
+        """Errors of the coarse volume and of the flow, and the objective that they make.
+
+        ``coarse_mse`` of a frontal view and ``coarse_mse_two_views`` of a frontal and a lateral
+        one are of voxels, range -1 to 1; ``velocity_mse`` is the flow's loss at times and noise
+        that are the same at every validation; ``objective`` their weighted sum.
+        """
         model = self.model_of(nets).to(device)
         views = validation_views(model.detector_shape, self.config.poses.field_mm)
         render = ViewRenderer(FixedPoses(views))
-        one: list[float] = []
-        two: list[float] = []
-        for case in cases:
+        found: dict[str, list[float]] = {}
+        for index, case in enumerate(cases):
             volume, _ = on_grid(case, model.volume_shape, model.spacing_mm)
             truth = self.window.encode(torch.from_numpy(np.array(volume.hu))[None, None].to(device))
             rendered = render.render(volume, [v.resolved(volume.grid) for v in views])
-            for errors, count in ((one, 1), (two, 2)):
-                batch = rendered_batch(rendered, count).to(device)
-                coarse = model.condition(batch).coarse
-                assert coarse is not None
-                errors.append(float((coarse - truth).square().mean()))
-        return {"coarse_mse": float(np.mean(one)), "coarse_mse_two_views": float(np.mean(two))}
+            for name, count in (("coarse_mse", 1), ("coarse_mse_two_views", 2)):
+                condition = model.condition(rendered_batch(rendered, count).to(device))
+                assert condition.coarse is not None
+                error = float((condition.coarse - truth).square().mean())
+                found.setdefault(name, []).append(error)
+            rng = np.random.default_rng([_VALIDATION_SEED, index])
+            noise = torch.from_numpy(rng.standard_normal((1, *model.latent_shape), np.float32))
+            time = torch.tensor([(index + 0.5) / len(cases)], device=device, dtype=torch.float32)
+            residual, noise = model.encode(truth, condition), noise.to(device)
+            state = model.process.add_noise(residual, noise, time)
+            velocity = model.predict(state, time, condition)
+            wanted = model.process.target(residual, noise, time)
+            found.setdefault("velocity_mse", []).append(float((velocity - wanted).square().mean()))
+        figures = {name: float(np.mean(values)) for name, values in found.items()}
+        steps = self.config.run.steps
+        weight = {name: loss.at(steps - 1, steps) for name, loss in self.config.losses.items()}
+        figures["objective"] = (
+            weight["coarse"] * (figures["coarse_mse"] + figures["coarse_mse_two_views"]) / 2
+            + weight["flow"] * figures["velocity_mse"]
+        )
+        return figures
 
     # --- evaluation and export --------------------------------------------------------------------
 
