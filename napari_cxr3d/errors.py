@@ -8,6 +8,7 @@ carries a patient's name: files are named by path only where the user gave the p
 from __future__ import annotations
 
 from os import PathLike
+from typing import Any
 
 __all__ = [
     "AmbiguousSeriesError",
@@ -57,6 +58,10 @@ class Cxr3dError(Exception):
         self.path = None if path is None else str(path)
         super().__init__(self._sentence())
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As another process gets it: made by its own keywords, with the notes that it carries."""
+        return (_revived, (type(self), dict(self.__dict__)))
+
     def _sentence(self) -> str:
         head = f"{self.path}: {self.what}" if self.path else self.what
         text = f"{head}: {self.why}" if self.why else head
@@ -65,6 +70,13 @@ class Cxr3dError(Exception):
             remedy = self.remedy[0].upper() + self.remedy[1:]
             text = f"{text} {remedy.rstrip('.')}."
         return " ".join(text.split())
+
+
+def _revived(kind: type[Cxr3dError], carried: dict[str, Any]) -> Cxr3dError:
+    given = {k: v for k, v in carried.items() if k != "what" and k[0] != "_" and v is not None}
+    error = kind(carried["what"], **given)
+    error.__dict__.update(carried)
+    return error
 
 
 class InvalidInputError(Cxr3dError, ValueError):

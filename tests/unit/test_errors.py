@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import pickle
+
 import pytest
 
 from napari_cxr3d import errors
-from napari_cxr3d.errors import ConsentRequiredError, Cxr3dError, InvalidInputError
+from napari_cxr3d.errors import (
+    ConsentRequiredError,
+    Cxr3dError,
+    InputRefusedError,
+    InvalidInputError,
+    OutOfMemoryError,
+    UnreadableFileError,
+)
 
 
 def test_an_error_is_what_why_and_remedy():
@@ -33,3 +42,21 @@ def test_cancelling_is_not_an_error():
     assert not issubclass(errors.Cancelled, Cxr3dError)
     listed = {getattr(errors, name) for name in errors.__all__}
     assert {kind for kind in listed if not issubclass(kind, Cxr3dError)} == {errors.Cancelled}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        InvalidInputError("It is odd", why="it is 3", remedy="give 2"),
+        ConsentRequiredError("It has gaps", consent="allow_gaps"),
+        InputRefusedError("It is no chest", codes=("not-a-chest", "rotated")),
+        UnreadableFileError("It is cut off", path="ct.nii"),
+        OutOfMemoryError("It does not fit"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_reaches_another_process_whole(error):
+    arrived = pickle.loads(pickle.dumps(error))
+    assert type(arrived) is type(error)
+    assert str(arrived) == str(error)
+    assert vars(arrived) == vars(error)
