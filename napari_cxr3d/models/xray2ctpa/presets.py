@@ -22,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "spacing_mm": [12.0, 12.0, 12.0],
         "detector_shape": [48, 48],
         "hu_window": [-1000, 1000],
+        "objective": "epsilon",
     },
     # The grid of the default reconstruction, so that both can be compared.
     "demo": {
@@ -52,5 +53,6 @@ PRESETS: dict[str, dict[str, Any]] = {
         "spacing_mm": [5.0, 1.4, 1.4],
         "detector_shape": [512, 512],
         "hu_window": [-100, 900],
+        "objective": "epsilon",
     },
 }

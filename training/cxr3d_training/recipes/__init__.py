@@ -36,9 +36,17 @@ RECIPES: Mapping[str, Entry] = {
         "cxr3d_training.recipes.slice_codec:SliceCodecRecipe",
         "a KL autoencoder of axial slices, the latent space of X-ray2CTPA",
     ),
+    "vq-codec": Entry(
+        "cxr3d_training.recipes.vq_codec:VQCodecRecipe",
+        "a 3D VQ-GAN of CT volumes, the quantised alternative of the codec",
+    ),
     "reconstruct": Entry(
         "cxr3d_training.recipes.reconstruct:ReconstructRecipe",
         "a CT from chest X-rays: a coarse volume in one pass, and a flow that draws the rest",
+    ),
+    "xray2ctpa": Entry(
+        "cxr3d_training.recipes.xray2ctpa:Xray2CtpaRecipe",
+        "a CT from one chest X-ray by the published X-ray2CTPA, in four stages",
     ),
 }
 
