@@ -148,8 +148,8 @@ class DepthAttention(nn.Module):
     def forward(self, x: Tensor, positions: DepthPositions) -> Tensor:
         """`x` and what was found."""
         tokens = self.norm(x.permute(0, 3, 4, 2, 1))
-        found = self.attention(tokens.flatten(0, 2), positions).unflatten(0, tokens.shape[:3])
-        return x + found.permute(0, 4, 3, 1, 2)
+        found: Tensor = self.attention(tokens.flatten(0, 2), positions)
+        return x + found.reshape(tokens.shape).permute(0, 4, 3, 1, 2)
 
 
 class SliceAttention(nn.Module):
@@ -163,11 +163,8 @@ class SliceAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`x` and what was found."""
         tokens = self.norm(x.permute(0, 2, 3, 4, 1))
-        batch, slices, rows, cols, _ = tokens.shape
-        found = self.attention(tokens.flatten(2, 3).flatten(0, 1))
-        return x + found.unflatten(1, (rows, cols)).unflatten(0, (batch, slices)).permute(
-            0, 4, 1, 2, 3
-        )
+        found: Tensor = self.attention(tokens.flatten(2, 3).flatten(0, 1))
+        return x + found.reshape(tokens.shape).permute(0, 4, 1, 2, 3)
 
 
 class SpatialLinearAttention(nn.Module):

@@ -95,10 +95,13 @@ class Xray2Ctpa(ReconstructionModel):
 
     Attributes
     ----------
+    process : GaussianDiffusion
+        The cosine schedule; samples are clipped to -1 to 1.
     range : LatentRange
         Of the latents.
     """
 
+    process: GaussianDiffusion
     uses_geometry = False
 
     def __init__(
