@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,9 +162,12 @@ def _require_free(
     from napari_cxr3d.io.destination import require_free, sidecar_path
     from napari_cxr3d.io.image_stack import numbered
 
-    if folder.exists() and not folder.is_dir():
-        raise ExportError("There is a file of this name", remedy="choose another", path=folder)
-    if not folder.is_dir():
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise ExportError("There is a file of this name", remedy="choose another", path=there)
+    if not os.access(there, os.W_OK):
+        raise ExportError("This account may not write here", remedy="choose another", path=there)
+    if there != folder:
         return
     volumes = [folder / name for name in (*_sample_names(request.seeds), _COARSE)]
     if request.samples > 1:

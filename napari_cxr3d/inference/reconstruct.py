@@ -138,7 +138,8 @@ class _Run:
         self.cancel.raise_if_cancelled()
         coarse = self._look()
         self._timed("first_picture")
-        yield self._tell("coarse", coarse, message="first picture")
+        seen = "first picture" if coarse is not None else "the X-rays were looked at"
+        yield self._tell("coarse", coarse, message=seen)
         samples, records = yield from self._all_samples(plan)
         result = self._result(samples, coarse, records, findings)
         yield self._tell(

@@ -1,24 +1,20 @@
-"""What a reconstruction will take, known before it begins; and what to do when memory runs out.
-
-The networks are run once without numbers (torch's meta device): every array that they would make
-is counted while it lives, and every multiplication. So the estimate holds for any network, and
-costs neither the memory nor the time that it is about.
-"""
+"""What a reconstruction will take, known before it begins; and what to do when memory runs out."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from napari_cxr3d.errors import Cancelled, Cxr3dError, OutOfMemoryError
+from napari_cxr3d.inference.reconstruct_cost import Cost, Plan, network_cost
 from napari_cxr3d.inference.reconstruct_types import ReconstructionRequest, RunEstimate
 
 if TYPE_CHECKING:
     from napari_cxr3d.models.bundle import Bundle
-    from napari_cxr3d.models.reconstruction import ReconstructionModel, ViewBatch
+    from napari_cxr3d.models.reconstruction import ReconstructionModel
 
 __all__ = [
     "Cost",
@@ -34,9 +30,6 @@ __all__ = [
     "smaller",
 ]
 
-WORKSPACE = 1.5
-"""Measured peak over counted arrays: what convolutions borrow; see the tests."""
-
 _SLOWER = 1.2  # measured time over that of the same multiplications in one convolution alone
 _PROJECTION_S = 0.35  # of making one 64^3 volume consistent with two views on one core
 _PROJECTION_VOXELS = 64**3
@@ -47,150 +40,6 @@ _WITH_GUIDANCE = 2  # the network runs on twice the batch
 _SECOND_ORDER = ("heun",)
 _costs: dict[tuple[str, int, Plan, bool], Cost] = {}  # of the bundles that this session used
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How samples are drawn: how many at once, and in what tiles they are decoded."""
-
-    batch: int = 1
-    tile: int | None = None
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Peak memory and multiplications of a network's three parts.
-
-    Attributes
-    ----------
-    weights : int
-        Bytes of the weights in float32.
-    condition, predict, decode : int
-        Peak bytes of the arrays that each makes.
-    condition_flops, predict_flops, decode_flops : int
-        Floating-point operations of each.
-    """
-
-    weights: int
-    condition: int
-    predict: int
-    decode: int
-    condition_flops: int
-    predict_flops: int
-    decode_flops: int
-
-    @property
-    def peak(self) -> int:
-        """Bytes at the worst moment."""
-        return self.weights + int(WORKSPACE * max(self.condition, self.predict, self.decode))
-
-
-def network_cost(
-    model: ReconstructionModel,
-    n_views: int,
-    plan: Plan,
-    guidance: float = 1.0,
-    *,
-    device: str = "meta",
-) -> Cost:
-    """Run a network, usually without numbers, and count.
-
-    Parameters
-    ----------
-    model : ReconstructionModel
-        On that device; `napari_cxr3d.models.network.outline_network` makes one without numbers.
-    n_views : int
-        X-rays.
-    plan : Plan
-        Samples drawn at once, and the tile.
-    guidance : float
-        Of the run.
-    device : str
-        Any but the meta device computes.
-    """
-    import torch
-
-    weights = sum(4 * p.numel() for p in (*model.parameters(), *model.buffers()))
-    views = _empty_views(model, n_views, device)
-    x = torch.zeros((plan.batch, *model.latent_shape), device=device)
-    time = torch.ones(plan.batch, device=device)
-    with torch.no_grad():
-        condition, first, first_flops = _counted(lambda: model.condition(views))
-        shared = condition.repeat(plan.batch)
-        _, step, step_flops = _counted(lambda: model.predict(x, time, shared, guidance))
-        _, last, last_flops = _counted(lambda: model.decode(x, shared, tile=plan.tile))
-    kept = sum(t.untyped_storage().nbytes() for t in shared if t is not None)
-    kept += 4 * x.untyped_storage().nbytes()  # state, estimate, noise, the state before
-    return Cost(weights, first, kept + step, kept + last, first_flops, step_flops, last_flops)
-
-
-def _empty_views(model: ReconstructionModel, n_views: int, device: str) -> ViewBatch:
-    import torch
-
-    from napari_cxr3d.models.reconstruction import ViewBatch
-
-    def empty(*shape: int) -> torch.Tensor:
-        return torch.ones((1, n_views, *shape), device=device)
-
-    picture = model.detector_shape
-    return ViewBatch(empty(*picture), empty(*picture), empty(12), empty(), empty())
-
-
-def _counted(work: Any) -> tuple[Any, int, int]:
-    """What a piece of work returns, the peak bytes of its arrays, and its operations."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with FlopCounterMode(display=False) as flops, _live_bytes()() as memory:
-        made = work()
-    return made, int(memory.peak), int(flops.get_total_flops())
-
-
-@functools.cache
-def _live_bytes() -> Any:
-    """The class that counts living arrays; made late, for torch is imported late."""
-    import weakref
-
-    import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
-    from torch.utils._pytree import tree_leaves
-
-    class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        """Adds up the storages that operations make, for as long as they live."""
-
-        def __init__(self) -> None:
-            super().__init__()  # type: ignore[no-untyped-call]
-            self.now = self.peak = 0
-            self._known: set[int] = set()
-
-        def __torch_dispatch__(
-            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-        ) -> Any:
-            given = {
-                leaf.untyped_storage()._cdata
-                for leaf in tree_leaves((args, kwargs or {}))
-                if isinstance(leaf, torch.Tensor)
-            }
-            out = func(*args, **(kwargs or {}))
-            for leaf in tree_leaves(out):
-                if isinstance(leaf, torch.Tensor):
-                    self._count(leaf.untyped_storage(), given)
-            return out
-
-        def _count(self, storage: torch.UntypedStorage, given: set[int]) -> None:
-            key = storage._cdata
-            if key in given or key in self._known:
-                return
-            n_bytes = storage.nbytes()
-            self._known.add(key)
-            self.now += n_bytes
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._forget, key, n_bytes)
-
-        def _forget(self, key: int, n_bytes: int) -> None:
-            self._known.discard(key)
-            self.now -= n_bytes
-
-    return LiveBytes
 
 
 def estimate_run(request: ReconstructionRequest, bundle: Bundle, device: str) -> RunEstimate:

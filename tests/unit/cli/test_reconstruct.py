@@ -86,6 +86,17 @@ def test_nothing_is_replaced_unasked_and_that_is_told_at_once(
     assert [path.name for path in tmp_path.iterdir()] == ["report.json"]
 
 
+def test_a_place_that_cannot_be_made_is_told_at_once(
+    run, reconstructor, drr_files, tmp_path, monkeypatch
+):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.setattr("napari_cxr3d.inference.reconstruct.reconstruct", None)  # never called
+    for out in (tmp_path / "file", tmp_path / "file" / "below" / "it"):
+        refused = run("reconstruct", drr_files[0], "--model", reconstructor, "--out", out)
+        assert refused.exit_code == 1
+        assert "There is a file of this name" in refused.stderr
+
+
 def test_the_x_ray_itself_is_never_replaced(run, reconstructor, drr_files, tmp_path):
     source = tmp_path / "synthetic-ct.nii.gz"
     from napari_cxr3d.io import read_xrays, write_integrals

@@ -241,6 +241,23 @@ def test_memory_counted_without_numbers_is_that_of_the_real_network(reconstructo
     assert more.predict > 1.5 * counted.predict and more.predict_flops > counted.predict_flops
 
 
+def test_a_model_that_looks_at_values_is_counted_alike(reconstructor, monkeypatch):
+    from napari_cxr3d.models.reconstructor import FlowReconstructor
+
+    outline = stages.outline(stages.open_model(str(reconstructor)))
+    expected = memory.network_cost(outline, 1, memory.Plan())
+    real = FlowReconstructor.condition
+
+    def looking(self, views):
+        assert views.integrals.max() > 0  # cannot be asked without numbers
+        return real(self, views)
+
+    monkeypatch.setattr(FlowReconstructor, "condition", looking)
+    counted = memory.network_cost(outline, 1, memory.Plan())
+    assert counted.predict == expected.predict and counted.decode == expected.decode
+    assert counted.condition == pytest.approx(expected.condition, rel=0.05)
+
+
 def test_an_estimate_advises_what_helps(request_of, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda device: 1000)
     told = estimate(request_of(samples=4), device="cpu")
