@@ -33,6 +33,7 @@ _COARSE = "SYNTHETIC CT · coarse"
 _FORMING = "SYNTHETIC CT · forming"
 _UPPER_PERCENTILE = 99.5  # of an uncertainty: a few edge voxels must not darken the rest
 _LEAST_RANGE_HU = 1.0
+_FILL = 0.9  # of the canvas
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,19 @@ class ReconstructionLayers:
         self._forming: Image | None = None
         self._hidden: list[ref[Any]] = []
 
-    def begin(self) -> None:
-        """A run starts: from now on what is hidden can be brought back by `give_up`."""
+    def begin(self, xrays: Sequence[tuple[Layer, tuple[float, float]]] = ()) -> None:
+        """A run starts: from now on what is hidden can be brought back by `give_up`.
+
+        Parameters
+        ----------
+        xrays : sequence of (layer, pitch)
+            The X-rays with the pixel pitch (row, column) in mm that the user confirmed. A layer
+            whose file gave none gets it: beside a volume in mm, pixels as long as a
+            millimetre would be metres of picture.
+        """
         self.give_up()
+        for layer, pitch in xrays:
+            _give_pitch(layer, pitch)
 
     def show_coarse(self, volume: Volume) -> None:
         """The first picture, before any sampling."""
@@ -174,6 +185,7 @@ class ReconstructionLayers:
         first = layers[0]
         self._hide_others(first)
         first.visible = True
+        self._step(first.metadata[OBJECT_KEY])
         self._viewer.layers.selection.active = next(
             layer for layer in self._viewer.layers if _unwrapped(layer) is first
         )
@@ -202,7 +214,28 @@ class ReconstructionLayers:
             if fresh:  # from an X-ray, or from nothing: the plane that a frontal view compares with
                 show_plane(viewer, plane or Plane.CORONAL)
                 jump_to(viewer, volume.center_lps)
+                self._fit(volume)
+            self._step(volume)
         return layer
+
+    def _step(self, volume: Volume) -> None:
+        """Let the sliders step by voxels; napari would step by the X-ray's finer pixels."""
+        dims = self._viewer.dims
+        begin = lps_to_world(volume.origin_lps)
+        ranges = list(dims.range)
+        ranges[-3:] = [
+            (float(low), float(low) + (n - 1) * step, step)
+            for low, n, step in zip(begin, volume.shape, volume.spacing_mm, strict=True)
+        ]
+        dims.range = tuple(ranges)
+
+    def _fit(self, volume: Volume) -> None:
+        """Zoom to the volume; napari would fit what is hidden as well."""
+        viewer = self._viewer
+        if viewer.dims.ndisplay == 2:
+            rows, cols = (volume.size_mm[axis - viewer.dims.ndim] for axis in viewer.dims.displayed)
+            height, width = viewer.canvas.size
+            viewer.scene.camera.zoom = _FILL * min(height / rows, width / cols)
 
     def _hide_others(self, layer: Layer) -> None:
         """Hide our other pictures: another patient's CT lies elsewhere in the same space."""
@@ -287,6 +320,16 @@ def add_reprojection(
     )
     show_alone(viewer, layer)
     return _unwrapped(layer)
+
+
+def _give_pitch(layer: Layer, pitch_mm: tuple[float, float]) -> None:
+    """Lay an X-ray of unknown pitch out in mm, its centre at the origin like the volume's."""
+    if all(str(unit) == "pixel" for unit in layer.units):
+        layer.units = ("mm", "mm")
+        layer.scale = pitch_mm
+        layer.translate = tuple(
+            -(n - 1) / 2 * p for n, p in zip(layer.data.shape, pitch_mm, strict=True)
+        )
 
 
 def _replace(layer: Image, volume: Volume, derivation: Mapping[str, Any] | None = None) -> None:

@@ -107,6 +107,7 @@ class FakeEngine:
         agreement = SimpleNamespace(
             integrals=prepared.integrals + 0.02,
             residual=np.full_like(prepared.integrals, 0.02),
+            counted=prepared.valid,
             relative_error=0.0123,
             explained=0.987,
         )

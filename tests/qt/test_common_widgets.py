@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from qtpy.QtWidgets import QPushButton
+from qtpy.QtWidgets import QLabel, QPushButton
 
 from napari_cxr3d.errors import Cancelled, ConsentRequiredError
 from napari_cxr3d.io import SeriesEntry
 from napari_cxr3d.progress import Progress
 from napari_cxr3d.widgets.common import dialogs
+from napari_cxr3d.widgets.common.panel import ScrollPanel, Section
 from napari_cxr3d.widgets.common.progress_row import ProgressRow
 from napari_cxr3d.widgets.common.series_table import SeriesTable
 from napari_cxr3d.widgets.common.status_card import StatusCard, disable_with_reason
@@ -93,6 +94,32 @@ def test_the_status_card_tells_notes_and_forgets(qtbot):
     card.clear()
     assert card.text == ""
     assert card.isHidden()
+
+
+def test_the_report_says_where_an_error_arose_in_another_process(qtbot):
+    card = StatusCard()
+    qtbot.addWidget(card)
+    error = ValueError("broken")
+    error.add_note("in the worker process:\n  decode (codec.py:12)")
+    card.show_error(error)
+    assert "decode (codec.py:12)" in card.report
+
+
+def test_a_text_in_a_section_is_never_cut_off_however_it_wraps(qtbot):
+    panel, text = ScrollPanel(), QLabel()
+    qtbot.addWidget(panel)
+    text.setWordWrap(True)
+    section = Section("Notes")
+    section.addWidget(text)
+    panel.column.addWidget(section)
+    panel.resize(340, 300)
+    panel.show()
+    text.setText("A sentence that is far too long for one line of a narrow panel. " * 8)
+    qtbot.waitUntil(lambda: text.height() >= text.heightForWidth(text.width()))
+    section.toggleButton().click()
+    qtbot.waitUntil(lambda: text.visibleRegion().isEmpty())
+    section.toggleButton().click()
+    qtbot.waitUntil(lambda: text.height() >= text.heightForWidth(text.width()))
 
 
 def test_what_is_disabled_says_why(qtbot):

@@ -31,6 +31,7 @@ from napari_cxr3d.widgets.reconstruct.model_form import CardDialog
 
 from .reconstruct_fakes import FakeEngine  # noqa: TID252  (tests is no package)
 
+PATIENCE_MS = 60_000  # adding layers takes seconds on a machine that is busy
 WRONG = InputFinding("not-a-chest", "wrong", "this is a hand", "choose a chest X-ray")
 UNUSUAL = InputFinding("mirrored", "unusual", "the heart is on the right", "")
 
@@ -68,7 +69,7 @@ def ready(panel, viewer, cxr, qtbot):
 
 
 def wait_until_ready(panel, qtbot):
-    qtbot.waitUntil(run_button(panel).isEnabled, timeout=10_000)
+    qtbot.waitUntil(run_button(panel).isEnabled, timeout=PATIENCE_MS)
 
 
 def run_button(panel):
@@ -89,7 +90,7 @@ def run(panel, qtbot, **settings):
     before = len(panel.history.records)
     wait_until_ready(panel, qtbot)
     run_button(panel).click()
-    qtbot.waitUntil(lambda: len(panel.history.records) > before, timeout=10_000)
+    qtbot.waitUntil(lambda: len(panel.history.records) > before, timeout=PATIENCE_MS)
 
 
 def names(viewer, *, visible=None):
@@ -103,7 +104,9 @@ def test_without_an_x_ray_the_panel_says_what_to_do(panel, qtbot):
     assert not run_button(panel).isEnabled()
     assert not panel.frontal_form._layers.isEnabled()
     assert "open an X-ray" in panel.frontal_form._layers.toolTip()
-    qtbot.waitUntil(lambda: "Choose a chest X-ray" in run_button(panel).toolTip())
+    qtbot.waitUntil(
+        lambda: "Choose a chest X-ray" in run_button(panel).toolTip(), timeout=PATIENCE_MS
+    )
 
 
 def test_an_x_ray_that_is_open_is_looked_at_and_prepared_at_once(ready, engine, qtbot):
@@ -163,20 +166,20 @@ def test_the_geometry_of_a_drr_is_trusted_and_cannot_be_edited(panel, viewer, qt
 def test_a_lateral_joins_and_can_leave(ready, viewer, engine, cxr, qtbot):
     lateral = Radiograph(cxr.pixels + 1, pitch_mm=(1.0, 1.0), view_position="LL")
     name = add_radiograph(viewer, lateral).name
-    qtbot.waitUntil(lambda: ready.lateral_form._layers.count() == 3)
+    qtbot.waitUntil(lambda: ready.lateral_form._layers.count() == 3, timeout=PATIENCE_MS)
     ready.lateral_form.layer_chosen.emit(name)
-    qtbot.waitUntil(lambda: ready.prepared.captions == ["frontal", "lateral"])
+    qtbot.waitUntil(lambda: ready.prepared.captions == ["frontal", "lateral"], timeout=PATIENCE_MS)
     run(ready, qtbot)
     assert [each.projection for each in engine.ran[0][0].inputs] == ["pa", "lateral-left"]
     assert "+" in ready.history.records[0].xray
     ready.lateral_form.layer_chosen.emit("")
-    qtbot.waitUntil(lambda: ready.prepared.captions == ["seen by the model"])
+    qtbot.waitUntil(lambda: ready.prepared.captions == ["seen by the model"], timeout=PATIENCE_MS)
 
 
 def test_what_is_wrong_must_be_accepted_and_is_recorded(ready, engine, qtbot):
     engine.findings = (WRONG, UNUSUAL)
     ready.controller.inputs.prepare_soon()
-    qtbot.waitUntil(lambda: bool(ready.findings.open_ones))
+    qtbot.waitUntil(lambda: bool(ready.findings.open_ones), timeout=PATIENCE_MS)
     assert not run_button(ready).isEnabled()
     assert "wrong" in run_button(ready).toolTip()
     boxes = [one for one in ready.findings.findChildren(QCheckBox) if not one.isHidden()]
@@ -189,18 +192,20 @@ def test_what_is_wrong_must_be_accepted_and_is_recorded(ready, engine, qtbot):
 def test_another_x_ray_is_not_accepted_with_the_last(ready, viewer, engine, cxr, qtbot):
     engine.findings = (WRONG,)
     ready.controller.inputs.prepare_soon()
-    qtbot.waitUntil(lambda: bool(ready.findings.open_ones))
+    qtbot.waitUntil(lambda: bool(ready.findings.open_ones), timeout=PATIENCE_MS)
     box(ready.findings, "I know").click()
     wait_until_ready(ready, qtbot)
     name = add_radiograph(viewer, Radiograph(cxr.pixels[::-1].copy())).name
     ready.frontal_form.layer_chosen.emit(name)
-    qtbot.waitUntil(lambda: bool(ready.findings.open_ones))
+    qtbot.waitUntil(lambda: bool(ready.findings.open_ones), timeout=PATIENCE_MS)
     assert ready.findings.accepted == ()
 
 
 def test_deleting_the_x_ray_takes_it_out_of_the_form(ready, viewer, qtbot):
     viewer.layers.clear()
-    qtbot.waitUntil(lambda: "Choose a chest X-ray" in run_button(ready).toolTip())
+    qtbot.waitUntil(
+        lambda: "Choose a chest X-ray" in run_button(ready).toolTip(), timeout=PATIENCE_MS
+    )
     assert ready.frontal_form.input() is None
     assert ready.prepared.captions == []
 
@@ -211,7 +216,9 @@ def test_without_a_model_the_panel_says_how_to_get_one(viewer, cxr, qtbot):
     panel = ReconstructPanel(viewer, engine=engine, own_process=False)
     qtbot.addWidget(panel)
     add_radiograph(viewer, cxr)
-    qtbot.waitUntil(lambda: "No reconstruction model" in run_button(panel).toolTip())
+    qtbot.waitUntil(
+        lambda: "No reconstruction model" in run_button(panel).toolTip(), timeout=PATIENCE_MS
+    )
     assert "cxr3d models install" in panel.model_form._limits.text()
     panel.controller.close()
 
@@ -228,14 +235,14 @@ def test_the_model_s_limits_are_shown_and_its_card_is_at_hand(ready, qtbot):
 def test_time_and_memory_are_told_before_the_run(ready, engine, qtbot):
     engine.advice = ("Draw fewer samples.",)
     ready.settings_form._samples.setValue(4)
-    qtbot.waitUntil(lambda: "Draw fewer" in ready.estimate)
+    qtbot.waitUntil(lambda: "Draw fewer" in ready.estimate, timeout=PATIENCE_MS)
     assert "About 6 s and 300 MiB of 4.0 GiB" in ready.estimate
     assert engine.estimated[-1][0].samples == 4
 
 
 def test_the_worker_s_devices_are_offered(ready, engine, qtbot):
     form = ready.settings_form
-    qtbot.waitUntil(lambda: form._device.count() == 3)
+    qtbot.waitUntil(lambda: form._device.count() == 3, timeout=PATIENCE_MS)
     form._device.setCurrentIndex(2)
     run(ready, qtbot, device="cuda:0")
     assert engine.ran[0][1] == "cuda:0"
@@ -249,7 +256,9 @@ def test_the_coarse_volume_comes_first_and_the_sample_forms_in_its_place(
 ):
     engine.may_work.clear()
     run_button(ready).click()
-    qtbot.waitUntil(lambda: "SYNTHETIC CT · coarse" in names(viewer, visible=True))
+    qtbot.waitUntil(
+        lambda: "SYNTHETIC CT · coarse" in names(viewer, visible=True), timeout=PATIENCE_MS
+    )
     assert names(viewer, visible=True) == ["SYNTHETIC CT · coarse"]  # the X-ray shares no space
     assert current_plane(viewer) is Plane.CORONAL
     assert "SYNTHETIC" in viewer.canvas.overlays["napari_cxr3d_synthetic"].text
@@ -257,11 +266,22 @@ def test_the_coarse_volume_comes_first_and_the_sample_forms_in_its_place(
     shown = []
     viewer.layers.events.inserted.connect(lambda event: shown.append(event.value.name))
     engine.may_work.set()
-    qtbot.waitUntil(lambda: len(ready.history.records) == 1)
+    qtbot.waitUntil(lambda: len(ready.history.records) == 1, timeout=PATIENCE_MS)
     assert shown.count("SYNTHETIC CT · forming") == 1  # one layer for all previews
     assert names(viewer, visible=True) == ["SYNTHETIC CT · seed 0"]
     assert "SYNTHETIC CT · forming" not in names(viewer)
     assert ready.frontal_form.isEnabled()
+
+
+def test_an_x_ray_of_unknown_size_is_laid_out_by_its_confirmed_pitch(panel, viewer, qtbot):
+    pixels = np.random.default_rng(0).random((41, 31), np.float32)
+    layer = add_radiograph(viewer, Radiograph(pixels))
+    wait_until_ready(panel, qtbot)
+    panel.frontal_form._pitch.setValue(5.0)
+    run(panel, qtbot)
+    assert tuple(layer.scale) == (5.0, 5.0)
+    assert tuple(layer.translate) == (-100.0, -75.0)  # its centre lies where the volume's does
+    assert [step for _, _, step in viewer.dims.range] == [40.0, 40.0, 40.0]  # voxels, not pixels
 
 
 def test_a_result_is_marked_synthetic_and_knows_how_it_was_made(ready, viewer, qtbot):
@@ -321,9 +341,9 @@ def test_cancelling_leaves_the_viewer_as_it_was(ready, viewer, engine, qtbot):
     before = names(viewer, visible=True)
     engine.may_work.clear()
     run_button(ready).click()
-    qtbot.waitUntil(lambda: "SYNTHETIC CT · coarse" in names(viewer))
+    qtbot.waitUntil(lambda: "SYNTHETIC CT · coarse" in names(viewer), timeout=PATIENCE_MS)
     button(ready, "Cancel").click()
-    qtbot.waitUntil(lambda: "Cancelled" in ready.status.text)
+    qtbot.waitUntil(lambda: "Cancelled" in ready.status.text, timeout=PATIENCE_MS)
     assert names(viewer, visible=True) == before
     assert len(viewer.layers) == 1
     assert ready.history.records == ()
@@ -335,11 +355,11 @@ def test_running_out_of_memory_becomes_a_choice(ready, viewer, engine, qtbot):
     ready.settings_form._samples.setValue(5)
     wait_until_ready(ready, qtbot)
     run_button(ready).click()
-    qtbot.waitUntil(lambda: "more memory" in ready.status.text)
+    qtbot.waitUntil(lambda: "more memory" in ready.status.text, timeout=PATIENCE_MS)
     assert len(viewer.layers) == 1
     engine.error = None
     button(ready, "One sample").click()
-    qtbot.waitUntil(lambda: len(ready.history.records) == 1)
+    qtbot.waitUntil(lambda: len(ready.history.records) == 1, timeout=PATIENCE_MS)
     assert engine.ran[-1][0].samples == 1
     assert not ready._smaller.isVisible()
 
@@ -390,7 +410,7 @@ def test_the_synthetic_volume_goes_to_the_x_ray_panel(ready, viewer, qtbot, monk
         type(viewer.window), "add_plugin_dock_widget", lambda *_: (None, Panel), raising=False
     )
     run(ready, qtbot, seed=4)
-    button(ready, "To the X-ray panel").click()
+    button(ready, "To X-ray panel").click()
     assert opened == ["SYNTHETIC CT · seed 4"]
 
 
@@ -401,7 +421,7 @@ def test_closing_the_panel_ends_its_process(viewer, engine, qtbot):
     pid = worker.pid
     assert pid is not None  # it starts with the panel, not with the first run
     viewer.window.remove_dock_widget(panel)
-    qtbot.waitUntil(lambda: worker.closed)
+    qtbot.waitUntil(lambda: worker.closed, timeout=PATIENCE_MS)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
@@ -416,10 +436,10 @@ def test_closing_the_viewer_in_the_middle_of_a_run_stops_it(
     wait_until_ready(panel, qtbot)
     engine.may_work.clear()
     run_button(panel).click()
-    qtbot.waitUntil(lambda: "SYNTHETIC CT · coarse" in names(viewer))
+    qtbot.waitUntil(lambda: "SYNTHETIC CT · coarse" in names(viewer), timeout=PATIENCE_MS)
     session = panel.controller.session
     panel.controller.close()
-    qtbot.waitUntil(lambda: not session.runner.busy())
+    qtbot.waitUntil(lambda: not session.runner.busy(), timeout=PATIENCE_MS)
     assert names(viewer) == ["CXR · PA"]
 
 

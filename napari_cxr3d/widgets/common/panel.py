@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 from superqt import QCollapsible
 
 __all__ = ["ScrollPanel", "Section"]
 
 _WIDTH, _HEIGHT = 340, 500
+_NO_LIMIT = 2**24 - 1  # Qt's QWIDGETSIZE_MAX
 
 
 class ScrollPanel(QScrollArea):
@@ -27,9 +28,11 @@ class ScrollPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
         body = QWidget()
-        self.column = QVBoxLayout(body)
-        self.column.setContentsMargins(8, 8, 8, 8)
-        self.column.setAlignment(Qt.AlignmentFlag.AlignTop)
+        whole = QVBoxLayout(body)
+        whole.setContentsMargins(8, 8, 8, 8)
+        self.column = QVBoxLayout()
+        whole.addLayout(self.column)
+        whole.addStretch(1)
         self.setWidget(body)
 
     def sizeHint(self) -> QSize:
@@ -37,6 +40,12 @@ class ScrollPanel(QScrollArea):
         body = self.widget().sizeHint()
         scroll_bar = self.verticalScrollBar().sizeHint().width()
         return QSize(max(_WIDTH, body.width() + scroll_bar), max(_HEIGHT, min(body.height(), 900)))
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Grow as wide as the parts need when they change: nothing may be cut off."""
+        if event is not None and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
 
     def minimumSizeHint(self) -> QSize:
         """As wide as the parts need; any height, since it scrolls."""
@@ -59,10 +68,22 @@ class Section(QCollapsible):
     def __init__(self, title: str, *, expanded: bool = True, parent: QWidget | None = None) -> None:
         super().__init__(title, parent)
         self.setDuration(0)
+        # Aligned to the top, a layout gives wrapped texts the height of unwrapped ones.
+        self.layout().setAlignment(Qt.AlignmentFlag(0))
+        self.layout().setSpacing(0)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.toggleButton().setStyleSheet(
             "QPushButton { background: transparent; border: none; text-align: left; "
             "font-weight: bold; padding: 2px 0px; }"
         )
         self.content().layout().setContentsMargins(4, 2, 0, 6)
+        self.toggled.connect(self._let_grow)
         if expanded:
             self.expand(animate=False)
+
+    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
+        """Leave the height to the layout, which knows how texts wrap; superqt would fix it."""
+        return False
+
+    def _let_grow(self, expanded: bool) -> None:
+        self.content().setMaximumHeight(_NO_LIMIT if expanded else 0)

@@ -21,10 +21,10 @@ _BODY_HU = -900.0
 
 def agreement_pictures(result: ReconstructionResult) -> list[Picture]:
     """X-ray, re-projection and difference of each view, through one window each."""
-    prepared, agreement = result.prepared, result.reprojection
+    agreement = result.reprojection
     pictures = []
-    for k in range(len(prepared.views)):
-        valid = prepared.valid[k]
+    for k in range(len(result.prepared.views)):
+        valid = agreement.counted[k]
         again, difference = agreement.integrals[k], agreement.residual[k]
         given = again - difference  # as it was compared: after the fit of its unknown scale
         inside = valid if valid.any() else np.ones_like(valid)

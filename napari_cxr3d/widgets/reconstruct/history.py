@@ -13,7 +13,7 @@ from napari_cxr3d.widgets.reconstruct.settings_form import Settings
 __all__ = ["HistoryTable", "RunRecord"]
 
 _COLUMNS = ("Time", "X-ray", "Seed", "N", "Steps", "Error", "s", "Model")
-_ROWS = 6
+_ROWS = 4
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 __all__ = ["Picture", "PictureRow", "difference_colors", "grey"]
 
-_EDGE = 104  # pixels: three fit into a panel
+_EDGE = 100  # pixels: three fit into a panel
 _OUTSIDE = np.array([38, 41, 48], np.uint8)
 # Dark between two hues that the colour-blind tell apart: less blue-grey, more amber.
 _LESS, _MORE = np.array([90.0, 170.0, 255.0]), np.array([255.0, 176.0, 0.0])

@@ -6,6 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 from weakref import ref
 
+import numpy as np
+import numpy.typing as npt
+
 from napari_cxr3d.errors import Cxr3dError
 from napari_cxr3d.imaging import Radiograph
 from napari_cxr3d.progress import CancelToken, ProgressCallback
@@ -82,6 +85,16 @@ class InputController:
     def names(self) -> tuple[str, ...]:
         """Names of the layers that the X-rays come from."""
         return tuple(slot.chosen.name for slot in self._slots if slot.chosen is not None)
+
+    @property
+    def pitches(self) -> list[tuple[Image, tuple[float, float]]]:
+        """The X-rays' layers with the pixel pitch that is confirmed for each, where it is."""
+        given = ((slot.chosen, slot.form.input()) for slot in self._slots)
+        return [
+            (layer, known.known_pitch_mm)
+            for layer, known in given
+            if layer is not None and known is not None and known.known_pitch_mm is not None
+        ]
 
     def refresh(self) -> None:
         """Bring the choice of X-rays up to date with the viewer's layers."""
@@ -238,7 +251,7 @@ class InputController:
         session.panel.findings.show_findings(made.findings, views)
         pictures = [
             Picture(
-                grey(picture, valid=valid),
+                grey(picture, _limits(picture, valid), valid),
                 f"{_VIEW_NAMES[k] if views else 'seen by the model'}",
                 "What the model is shown: bone bright, the patient's left on the right. Where "
                 "the X-ray does not reach, or letters were taken out, it is set apart.",
@@ -256,3 +269,8 @@ class InputController:
         self._session.panel.show_prepared((), ())
         self._session.report(error)
         self._session.state_changed.emit()
+
+
+def _limits(picture: npt.NDArray[np.float32], valid: npt.NDArray[np.bool_]) -> tuple[float, float]:
+    low, high = np.percentile(picture[valid] if valid.any() else picture, (0.5, 99.5))
+    return (float(low), float(high))

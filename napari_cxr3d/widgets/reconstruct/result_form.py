@@ -54,7 +54,7 @@ class ResultForm(QWidget):
         self._uncertainty.toggled.connect(self.uncertainty_toggled)
         self._reprojection = QPushButton("Add re-projection")
         self._reprojection.clicked.connect(self.reprojection_requested)
-        self._xray = QPushButton("To the X-ray panel")
+        self._xray = QPushButton("To X-ray panel")
         self._xray.clicked.connect(self.xray_panel_requested)
         self._windows = []
         grid = QGridLayout()

@@ -162,10 +162,11 @@ class RunController:
         names = self._inputs.names
         choice = panel.model_form.choice()
         assert choice is not None
-        session.layers.begin()
         try:
+            request = self.request()
+            session.layers.begin(self._inputs.pitches)
             job = session.worker.submit(
-                session.engine.run(self.request(), settings.device),
+                session.engine.run(request, settings.device),
                 owner=session,
                 on_state=self._on_progress,
                 on_done=lambda last: self._on_done(last, settings, names, choice.version),

@@ -78,7 +78,7 @@ class XrayForm(QWidget):
         self._layers.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
         )
-        self._layers.setMinimumContentsLength(14)
+        self._layers.setMinimumContentsLength(10)
         self._layers.activated.connect(lambda _: self.layer_chosen.emit(self.layer_name()))
         self._open = QPushButton("Open…")
         self._open.setToolTip("Open a chest X-ray from a file and add it to the viewer.")
