@@ -16,7 +16,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tiny": {
         "_target_": _MODEL,
         "codec": SLICE_PRESETS["tiny"],
-        "encoder": {"_target_": _ENCODER, "channels": [8, 16], "size": 48, "grid": 3, "groups": 4},
+        "encoder": {
+            "_target_": _ENCODER,
+            "channels": [8, 16],
+            "size": 48,
+            "grid": 3,
+            "groups": 4,
+            "length": 22.6,
+        },
         "unet": {"dim": 8, "mults": [1, 2], "heads": 2, "head_dim": 8, "groups": 4},
         "volume_shape": [32, 32, 32],
         "spacing_mm": [12.0, 12.0, 12.0],

@@ -179,6 +179,35 @@ def test_cases_without_the_label_are_left_out_of_the_classifiers_term(
     assert sorted(label_of(case, FINDING) for case in train) == [UNKNOWN, 1.0]
 
 
+def test_it_learns_which_volume_belongs_to_which_x_ray(tiny: Recipe, cases: Cohort) -> None:
+    torch.manual_seed(0)
+    recipe = tiny("stage=2", "hide=0", "model.objective=x0")
+    nets = recipe.networks()
+    work = work_of(recipe, cases, "l1")
+    batch = dict(work.batches["volumes"])
+    assert len(set(batch["key"].tolist())) == 2
+    for name, opposite in (("ct", -batch["ct"][0]), ("picture", 1 - batch["picture"][0])):
+        batch[name] = torch.stack([batch[name][0], opposite])  # two pairs that differ much
+    batch["step"] = torch.full_like(batch["step"], 1000)  # nothing but noise, and the X-ray
+    learned = [*nets["unet"].parameters(), *nets["encoder"].parameters()]
+    optimizer = torch.optim.Adam(learned, lr=5e-3)
+    for _ in range(80):
+        batch["noise"] = torch.randn_like(batch["noise"])
+        optimizer.zero_grad()
+        recipe.losses("denoiser", nets, Work({"volumes": batch}, work.now))["l1"].backward()
+        optimizer.step()
+    errors = {}
+    for name, order in (("own", [0, 1]), ("other", [1, 0])):
+        shown = {**batch, "picture": batch["picture"][order]}
+        with torch.no_grad():
+            output, *_ = recipe._estimate(nets, shown, {})
+            clean = recipe._clean(nets, batch)
+        for k in range(2):
+            to = [float((output[k] - clean[j]).abs().mean()) for j in (k, 1 - k)]
+            errors[name, k] = to[0] - to[1]
+    assert all(errors["own", k] < 0 < errors["other", k] for k in range(2)), errors
+
+
 def test_radimagenets_distance_is_that_of_monai(radimagenet: Path, monkeypatch) -> None:
     from monai.losses.perceptual import RadImageNetPerceptualSimilarity
 
