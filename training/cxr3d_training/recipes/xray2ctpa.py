@@ -391,10 +391,12 @@ class Xray2CtpaRecipe(Recipe):
         from cxr3d_training.evaluation.reconstruct import evaluate_reconstruction
         from cxr3d_training.evaluation.reconstruct_tables import Plan
 
+        cohort = self.cohort()
         report: Report = evaluate_reconstruction(
             self.model_of(nets).to(device),
             cases,
-            train_cases=self.cohort().split("train"),
+            train_cases=cohort.split("train"),
+            validation_cases=cohort.split("validation"),
             device=device,
             plan=Plan(
                 label="X-ray2CTPA", steps=_EVALUATED_STEPS, field_mm=self.config.poses.field_mm
