@@ -20,6 +20,10 @@ HEADLESS = (
     "napari_cxr3d.models.codecs",
     "napari_cxr3d.metrics",
     "napari_cxr3d.inference",
+    "napari_cxr3d.inference.reconstruct",
+    "napari_cxr3d.inference.reconstruct_report",
+    "napari_cxr3d.inference.reconstruct_types",
+    "napari_cxr3d.inference.xray_input",
     "napari_cxr3d.readers",
     "napari_cxr3d.writers",
     "napari_cxr3d.sample_data",
@@ -31,7 +35,11 @@ HEADLESS = (
     "cxr3d_training.recipes",
     "cxr3d_training.cli",
 )
-PANELS = ("napari_cxr3d.widgets.study", "napari_cxr3d.widgets.xray")
+PANELS = (
+    "napari_cxr3d.widgets.study",
+    "napari_cxr3d.widgets.xray",
+    "napari_cxr3d.widgets.reconstruct",
+)
 
 # In a fresh interpreter, one after the other: which watched libraries are loaded by then.
 SCRIPT = """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +12,7 @@ from cxr3d_training.engine.folder import RunFolder
 from cxr3d_training.engine.runlog import read_log
 from cxr3d_training.engine.settings import differences, digest, preset_names, read_preset, to_plain
 from cxr3d_training.recipes import find, make
-from napari_cxr3d.errors import InvalidInputError
+from napari_cxr3d.errors import InvalidInputError, UnreadableFileError
 
 __all__ = ["export_run"]
 
@@ -28,6 +28,7 @@ def export_run(
     licence: str | None = None,
     which: Literal["best", "last"] = "best",
     dtype: Literal["bfloat16", "float32"] = "bfloat16",
+    report: str | Path | None = None,
     overwrite: bool = False,
     notify: Callable[[str], None] | None = None,
 ) -> Path:
@@ -51,6 +52,9 @@ def export_run(
         The checkpoint.
     dtype : {"bfloat16", "float32"}
         Number format of the weights.
+    report : path-like, optional
+        A ``report.json`` of this very checkpoint, such as one that was measured on its bundle; that
+        of the run's own folder if None.
     overwrite : bool
         Whether a bundle that is there may be replaced.
     notify : callable, optional
@@ -66,7 +70,9 @@ def export_run(
     TrainingError
         If the run has no checkpoint.
     InvalidInputError
-        If patients' data was used and no licence is given.
+        If patients' data was used and no licence is given, or the report is of other weights.
+    UnreadableFileError
+        If there is no report where it should be.
     ExportError
         If the bundle cannot be written.
     """
@@ -87,11 +93,12 @@ def export_run(
             remedy="say by --licence under which one they may be used",
         )
     recipe = make(saved.recipe, saved.settings)
+    settings = _without_folders(saved.settings, recipe.paths)
     checkpoint, state = folder.checkpoint(
         which, higher_is_better=find(saved.recipe).higher_is_better
     )
     parts = recipe.bundle(evaluation_networks(recipe, state, torch.device("cpu")))
-    evaluation = _evaluation(folder, checkpoint.sha256)
+    evaluation = _evaluation(folder, checkpoint.sha256, report)
     if evaluation is None and notify is not None:
         notify("The card has no metrics: cxr3d-train evaluate has not measured this checkpoint.")
     limits = str(parts.card.get("limits", ""))
@@ -106,7 +113,7 @@ def export_run(
         "synthetic_training": synthetic,
         "preprocessing": {**parts.card["preprocessing"], **_spacing(data)},
         "training": {
-            "command": _command(saved.recipe, saved.preset, saved.settings, data),
+            "command": _command(saved.recipe, saved.preset, settings, data),
             "seed": saved.settings["run"]["seed"],
             "data": {**data, "sha256": state["data_sha256"]},
             "settings_sha256": digest(to_plain(recipe.config)),
@@ -120,11 +127,11 @@ def export_run(
         },
         "metrics": _metrics(evaluation),
     }
+    if evaluation is not None and evaluation.get("uncertainty"):
+        card["uncertainty"] = evaluation["uncertainty"]
     attachments = {
         "training-log.json": json.dumps(read_log(folder.log)),
-        "training-settings.json": json.dumps(
-            {**saved.settings, "data": data.get("name", "")}, indent=2
-        ),
+        "training-settings.json": json.dumps({**settings, "data": data.get("name", "")}, indent=2),
     }
     if evaluation is not None:
         shown = {**evaluation, "context": {**evaluation["context"], "command": ""}}
@@ -152,18 +159,35 @@ def _command(recipe: str, preset: str, settings: Mapping[str, Any], data: Mappin
     return shlex.join([*words, *(f"{k}={_value(v)}" for k, v in sorted(changed.items()))])
 
 
+def _without_folders(settings: Mapping[str, Any], paths: Sequence[str]) -> dict[str, Any]:
+    """Settings in which files are named without the folders of this computer."""
+    named = {key: Path(settings[key]).name for key in paths if settings.get(key)}
+    return {**settings, **named}
+
+
 def _value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def _evaluation(folder: RunFolder, checkpoint_sha256: str) -> dict[str, Any] | None:
-    """The report of this very checkpoint, if there is one."""
-    path = folder.path / "evaluation" / "report.json"
+def _evaluation(
+    folder: RunFolder, checkpoint_sha256: str, report: str | Path | None
+) -> dict[str, Any] | None:
+    """The report of this very checkpoint: the named one, or the run's own if there is one."""
+    path = folder.path / "evaluation" / "report.json" if report is None else Path(report)
     if not path.is_file():
-        return None
+        if report is None:
+            return None
+        raise UnreadableFileError("There is no such report", path=path)
     record = json.loads(path.read_text(encoding="utf-8"))
-    same = record["context"].get("checkpoint_sha256") == checkpoint_sha256
-    return dict(record) if same else None
+    if record["context"].get("checkpoint_sha256") == checkpoint_sha256:
+        return dict(record)
+    if report is None:
+        return None
+    raise InvalidInputError(
+        "The report is of other weights",
+        why=f"it does not name the checkpoint {checkpoint_sha256[:12]}",
+        remedy="evaluate this run, or a bundle of it",
+    )
 
 
 def _metrics(evaluation: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -174,6 +175,9 @@ def test_the_flow_can_be_trained_alone_on_the_lift_of_a_bundle(
         assert torch.equal(nets["lift"].state_dict()[name], value), name
     ours, theirs = nets["flow"].state_dict(), before.flow_stage.state_dict()
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
+    told = (export_run(tmp_path / "second", tmp_path / "third") / "bundle.yaml").read_text()
+    assert "begin_from=first" in told
+    assert str(tmp_path) not in told
 
 
 def test_a_bundle_holds_the_whole_model(run: Path, tmp_path: Path) -> None:
@@ -195,6 +199,34 @@ def test_a_bundle_holds_the_whole_model(run: Path, tmp_path: Path) -> None:
     assert coarse is not None
     assert coarse.shape == (1, 1, *model.volume_shape)
     assert np.isfinite(coarse.numpy()).all()
+
+
+def test_figures_that_were_measured_on_a_bundle_come_into_the_card(
+    run: Path, tmp_path: Path
+) -> None:
+    from cxr3d_training.export import export_run
+    from napari_cxr3d.models.bundle import open_bundle
+
+    first = open_bundle(export_run(run, tmp_path / "first"))
+    record = {
+        "context": {
+            "checkpoint_sha256": first.card["training"]["checkpoint_sha256"],
+            "model": "ours", "data": "phantoms", "side": "test", "command": "",
+        },
+        "metrics": {"psnr3d": {"unit": "dB", "convention": "in the body"}},
+        "summary": {"ours": {"psnr3d": {"mean": 20.5, "interval": [20.0, 21.0], "patients": 8}}},
+        "uncertainty": {"scale": 1.25},
+    }  # fmt: skip
+    report = tmp_path / "report.json"
+    report.write_text(json.dumps(record))
+    second = open_bundle(export_run(run, tmp_path / "second", report=report))
+    assert second.card["metrics"]["psnr3d"]["value"] == 20.5
+    assert second.card["uncertainty"] == {"scale": 1.25}
+
+    record["context"]["checkpoint_sha256"] = "0" * 64  # type: ignore[index]
+    report.write_text(json.dumps(record))
+    with pytest.raises(InvalidInputError, match="other weights"):
+        export_run(run, tmp_path / "third", report=report)
 
 
 @pytest.mark.parametrize("preset", preset_names("reconstruct"))

@@ -40,6 +40,14 @@ def export(
     ] = None,
     checkpoint: CheckpointName = "best",
     dtype: Annotated[Dtype, typer.Option(help="Number format of the weights.")] = "bfloat16",
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="report.json",
+            show_default="the run's own",
+            help="Figures of this checkpoint that were measured elsewhere, on its bundle say.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a bundle that is already there.")
     ] = False,
@@ -60,6 +68,7 @@ def export(
         licence=licence,
         which=checkpoint,
         dtype=dtype,
+        report=report,
         overwrite=overwrite,
         notify=console.note,
     )

@@ -182,6 +182,8 @@ class Recipe(ABC):
     forward_methods : dict of str to tuple of str
         Methods besides ``forward`` through which `losses` uses a network, for fsdp, which must
         gather the weights first.
+    paths : tuple of str
+        Settings that name files of this computer: an export keeps the names, not the folders.
     """
 
     name: ClassVar[str]
@@ -190,6 +192,7 @@ class Recipe(ABC):
     higher_is_better: ClassVar[bool] = False
     unused_parameters: ClassVar[bool] = False
     forward_methods: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    paths: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: RecipeConfig) -> None:
         self.config = config

@@ -101,6 +101,7 @@ class ReconstructRecipe(Recipe):
     name = "reconstruct"
     Config = ReconstructConfig
     monitor = "objective"
+    paths = ("begin_from", "codec_bundle")
     config: ReconstructConfig
 
     def __init__(self, config: ReconstructConfig) -> None:
@@ -338,10 +339,12 @@ class ReconstructRecipe(Recipe):
         """The table of `cxr3d_training.evaluation.reconstruct` on held-out patients."""
         from cxr3d_training.evaluation.reconstruct import evaluate_reconstruction
 
+        cohort = self.cohort()
         report: Report = evaluate_reconstruction(
             self.model_of(nets).to(device),
             cases,
-            train_cases=self.cohort().split("train"),
+            train_cases=cohort.split("train"),
+            validation_cases=cohort.split("validation"),
             device=device,
             progress=progress,
             cancel=cancel,
