@@ -52,6 +52,7 @@ Mode = Literal["soft", "hard"]
 
 _HARD = 5e-4  # relative residual at which hard ends; twice that is left by the HU window
 _ROUNDS = 4  # of solving and clipping to the HU window
+_STALLED = 0.8  # of the error before a round: what is left, the voxels cannot show
 _ITERATIONS = 8  # of each round; two views of a 64^3 volume have then converged
 _AIR = 0.2  # line integral below which a ray has missed the body: 10 mm of water
 _PLATEAU = 0.02  # from its ends, where a picture is clipped
@@ -148,16 +149,18 @@ class Consistency:
         prior = self._prior(start, spread)
         projected = self._project(x)
         before, calibrations = self._compared(projected), self._calibrated(projected)[1]
-        done = 0
+        done, after = 0, before
         for _ in range(max(1, rounds)):
             solution, calibrations = self._solve(x, projected, prior, cancel)
-            x = np.clip(solution.x, *self._bounds()).astype(np.float32)
-            projected = self._project(x)
-            done += solution.iterations
-            met = self.mode == "hard" and self._compared(projected).relative_error < 2 * _HARD
-            if met or not solution.iterations:
+            if not solution.iterations:
                 break
-        after = self._compared(projected)
+            x = np.clip(solution.x, *self._bounds()).astype(np.float32)
+            done, projected = done + solution.iterations, self._project(x)
+            previous, after = after.relative_error, self._compared(projected)
+            if self.mode == "hard" and (
+                after.relative_error < 2 * _HARD or after.relative_error > _STALLED * previous
+            ):
+                break
         result = attenuation_to_hu(x, self.engine.energy_kev).clip(*self.limits)
         old = attenuation_to_hu(start, self.engine.energy_kev)
         record = ConsistencyRecord(

@@ -30,7 +30,7 @@ FloatArray = npt.NDArray[np.float32]
 Operator = Callable[[FloatArray], FloatArray]
 
 _ROUNDS = 4  # of solving and clipping, in `reconstruct_cg`
-_FLOOR = 1e-6  # of the largest path length: rays that hardly touch the volume
+_GRAZING = 0.05  # of the longest path through the volume: shorter ones say little of a voxel
 
 
 class Solution(NamedTuple):
@@ -112,7 +112,7 @@ def conjugate_gradients(
         )
     w: FloatArray | float = 1.0 if weights is None else np.asarray(weights, np.float32)
     s: FloatArray | float = 1.0 if scale is None else np.asarray(scale, np.float32)
-    residual = np.asarray(w * (b - project(x0)), np.float32)
+    residual = np.asarray(w * (b - project(x0) if x0.any() else b), np.float32)
     residuals = [_norm(residual)]
     change = np.zeros_like(x0, dtype=np.float32)
     gradient = np.asarray(s * backproject(w * residual), np.float32)
@@ -158,10 +158,12 @@ def reconstruct_backprojection(
         Attenuation in 1/mm.
     """
     lengths = _path_lengths(views, grid, engine)
-    means = np.where(lengths > _FLOOR * lengths.max(), integrals / np.maximum(lengths, 1e-6), 0)
-    seen = engine.backproject(np.ones_like(means, np.float32), views, grid)
-    volume = engine.backproject(means.astype(np.float32), views, grid)
-    volume /= np.maximum(seen, _FLOOR * seen.max())
+    through = lengths > _GRAZING * lengths.max()
+    means = np.where(through, integrals / np.where(through, lengths, 1), 0).astype(np.float32)
+    seen = engine.backproject(through.astype(np.float32), views, grid)
+    volume = engine.backproject(means, views, grid)
+    volume = np.where(seen > _GRAZING * seen.max(), volume / np.maximum(seen, 1e-6), 0)
+    volume = volume.astype(np.float32)
     image = engine.project_attenuation(volume, grid, views)
     return np.asarray(volume * np.float32(_ratio(image, integrals)), np.float32)
 
