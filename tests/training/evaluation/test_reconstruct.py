@@ -146,11 +146,13 @@ def test_realistic_pictures_are_shown_as_not_exact(known, cohort: Cohort) -> Non
     report = evaluate(model, cohort, replace(SMALL, tables=("main", "pictures"), steps=(2,)))
     shown = [views for views in model.seen if not views.exact.any()]
     assert {views.integrals.shape[1] for views in shown} == {1, 2}
+    pictures = report.parts["pictures"]
+    assert "ours, 2 steps, softly consistent, 1 view, realistic, as files" in pictures.methods
     exact = model.seen[0].integrals[0, 0]
     read = next(v for v in shown if v.integrals.shape[1] == 1).integrals[0, 0]
     correlation = np.corrcoef(exact.ravel(), read.ravel())[0, 1]
     assert 0.5 < correlation < 0.9999
-    assert report.parts["pictures"].title.endswith("the first 1 cases")
+    assert pictures.title.endswith("the first 1 cases")
 
 
 def test_a_stopped_evaluation_goes_on_where_it_was(known, cohort: Cohort, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ class BundleOptions:
         int | None,
         typer.Option(
             metavar="N", min=1, show_default="8; 16 with pictures",
-            help="Cases of every table but the main one.",
+            help="Cases of every table but the main one, and of the calibration.",
         ),
     ] = None  # fmt: skip
     batch: Annotated[
@@ -107,7 +107,9 @@ class BundleOptions:
             words = () if self.tables == "none" else tuple(self.tables.split(","))
             changes["tables"] = ("main", *words)
         if self.few is not None:
-            names = ("step_cases", "sample_cases", "peer_cases", "picture_cases")
+            names = (
+                "step_cases", "sample_cases", "peer_cases", "picture_cases", "calibration_cases"
+            )  # fmt: skip
             changes |= dict.fromkeys(names, self.few)
         with usage_errors("--tables"):
             plan = Plan(**changes)

@@ -126,6 +126,7 @@ def evaluate_bundles(
         "recipe": "reconstruct",
         "model": report.methods[0],
         "bundle": _told(opened),
+        "checkpoint_sha256": str(opened.card["training"].get("checkpoint_sha256", "")),
         **{f"peer {name}": _told(peer) for name, (peer, _) in others.items()},
         "command": command,
         "data": cohort.name,

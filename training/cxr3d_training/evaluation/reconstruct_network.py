@@ -20,14 +20,16 @@ from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.imaging import XrayView
 from napari_cxr3d.inference.consistency import Consistency
 from napari_cxr3d.inference.sampler import Project, SamplerState, sample
+from napari_cxr3d.inference.xray_input import PreparedViews
 from napari_cxr3d.models.reconstruction import Condition, ReconstructionModel, ViewBatch
 from napari_cxr3d.progress import CancelToken
 
 __all__ = ["ConsistencyMode", "Look", "Network", "Shared"]
 
 ConsistencyMode = Literal["off", "soft", "hard"]
-Look = Literal["exact", "pictures"]
-"""True line integrals, or realistic pictures that are read back from greys."""
+Look = Literal["exact", "pictures", "files"]
+"""True line integrals; realistic pictures read back from greys in their true pose; the same as a
+user's files, prepared by `inference.xray_input`."""
 
 
 _DATA_STEPS = 2  # the last ones of the sampler, in which a draw is made to agree
@@ -69,7 +71,7 @@ class Network(Method):
         See `napari_cxr3d.inference.sampler`.
     consistency : {"off", "soft", "hard"}
         Whether the last two steps and the result are brought into agreement with the X-rays.
-    look : {"exact", "pictures"}
+    look : {"exact", "pictures", "files"}
         What X-rays it is shown.
     samples : int
         Draws, of which the mean is the result.
@@ -190,9 +192,12 @@ class Network(Method):
         if self.consistency == "off":
             return None
         (scene,) = scenes  # `__call__` sees to it
+        poses = self.given(scene.stage)
+        if self.look == "files":
+            poses = self._prepared(scene).views
         return Consistency(
             scene.truth.grid,
-            self.given(scene.stage),
+            poses,
             views.integrals[0].numpy(),
             views.valid[0].numpy() > 0,
             tuple(bool(exact) for exact in views.exact[0]),
@@ -203,7 +208,15 @@ class Network(Method):
     def _look(self, scene: Scene) -> ViewBatch:
         if self.look == "pictures":
             return scene.pictures(self.views)
+        if self.look == "files":
+            return self._prepared(scene).to_batch()
         return scene.shown(self.views, self._own(scene.stage))
+
+    def _prepared(self, scene: Scene) -> PreparedViews:
+        prepared: PreparedViews = self.shared.once(
+            ("files", scene.sha256, self.views), lambda: scene.files(self.views)
+        )
+        return prepared
 
     def _own(self, stage: Stage) -> Stage:
         """The stage with the model's detector."""

@@ -17,7 +17,9 @@ from cxr3d_training.data.grids import on_grid
 from cxr3d_training.data.poses import FixedPoses
 from cxr3d_training.data.views import RenderedViews, ViewRenderer
 from cxr3d_training.recipes.xray_batches import rendered_batch, validation_views
-from napari_cxr3d.imaging import Volume, XrayView
+from napari_cxr3d.imaging import Radiograph, Volume, XrayView
+from napari_cxr3d.inference.xray_input import PreparedViews, XrayInput, prepare_inputs
+from napari_cxr3d.inference.xray_input_types import Projection
 from napari_cxr3d.models.reconstruction import ReconstructionModel, ViewBatch
 from napari_cxr3d.xray.calibration import approximate_integrals
 
@@ -25,6 +27,9 @@ __all__ = ["HELD_OUT", "Scene", "Stage", "joined"]
 
 Mask = npt.NDArray[np.bool_]
 Images = npt.NDArray[np.float32]
+
+_FINER = 4  # pixels of a file on one of the detector's
+_PROJECTIONS: tuple[Projection, ...] = ("pa", "lateral-left")
 
 HELD_OUT: tuple[tuple[float, float], ...] = ((30.0, 0.0), (60.0, 0.0), (0.0, 10.0))
 """Yaw and pitch in degrees of poses that no method is shown."""
@@ -147,6 +152,34 @@ class Scene:
         read = [approximate_integrals(p, polarity="trust")[0] for p in rendered.pictures]
         batch = rendered_batch(replace(rendered, integrals=np.stack(read)), views)
         return batch._replace(exact=torch.zeros_like(batch.exact))
+
+    def files(self, views: int) -> PreparedViews:
+        """The same pictures four times as fine, as if read from files that tell their pitch.
+
+        `inference.xray_input` prepares them as those of a user: distances are assumed, the
+        thorax is put where it finds it.
+        """
+        fine = [
+            replace(
+                view,
+                detector_shape=(_FINER * view.detector_shape[0], _FINER * view.detector_shape[1]),
+                pixel_mm=view.pixel_mm / _FINER,
+            )
+            for view in self.stage.inputs[:views]
+        ]
+        seeds = np.random.SeedSequence([self.seed, 1]).generate_state(views).tolist()
+        pictures = self.stage.developer.render(self.truth, fine, seeds).pictures
+        assert pictures is not None  # the developer makes them
+        inputs = [
+            XrayInput(
+                Radiograph(picture, pitch_mm=(view.pixel_mm, view.pixel_mm), synthetic=True),
+                projection,
+            )
+            for picture, view, projection in zip(pictures, fine, _PROJECTIONS, strict=False)
+        ]
+        return prepare_inputs(
+            inputs, detector_shape=self.stage.detector_shape, field_mm=self.stage.field_mm
+        )
 
 
 def joined(scenes: Sequence[Scene], look: Callable[[Scene], ViewBatch]) -> ViewBatch:

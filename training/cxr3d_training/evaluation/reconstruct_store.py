@@ -24,7 +24,8 @@ def network_sha256(network: torch.nn.Module) -> str:
     digest = sha256(type(network).__qualname__.encode())
     for name, tensor in sorted(network.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)  # a scalar has no bytes to view
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

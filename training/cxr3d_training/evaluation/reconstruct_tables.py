@@ -184,8 +184,10 @@ def tables_of(
         for views in (1, 2):
             for mode in ("soft", "off"):
                 shown |= ours(usual, views, consistency=mode, look="pictures")
+        for mode in ("soft", "off"):
+            shown |= ours(usual, consistency=mode, look="files")
         if coarse[1]:
-            shown |= ours(0, look="pictures")
+            shown |= ours(0, look="pictures") | ours(0, look="files")
         exact = ours(usual, consistency="hard")
         tables["pictures"] = Table(
             "Realistic pictures in place of exact X-rays", shown | exact, plan.picture_cases
@@ -206,8 +208,8 @@ def _name(label: str, network: Network) -> str:
     if network.consistency != "off":
         words.append("consistent" if network.consistency == "hard" else "softly consistent")
     words.append(_VIEWS[network.views - 1])
-    if network.look == "pictures":
-        words.append("realistic")
+    if network.look != "exact":
+        words.append("realistic" if network.look == "pictures" else "realistic, as files")
     return ", ".join(words)
 
 
