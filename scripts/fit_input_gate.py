@@ -1,11 +1,11 @@
 """Fit the statistics by which an X-ray is recognised before a reconstruction.
 
-    python scripts/fit_input_gate.py [--phantoms 60] [--samples FILE.npz] [--out FILE.npz]
+    python scripts/fit_input_gate.py [--phantoms 30] [--samples FILE.npz] [--out FILE.npz]
 
 Fitted to the radiographs of ``train/cxr`` whose patients are not among those of ``cxr/frontal``,
 to X-rays of the CTs of ``train/ct`` and of phantoms, and to pictures that are no chest. Prints
 figures that are cross-validated by patient, and those on the radiographs of ``cxr/``, which take
-no part in the fit; writes ``napari_cxr3d/inference/xray_input_recognition.npz``. The data folder is the one
+no part in the fit; writes the file that `xray_input_recognition` reads. The data folder is the one
 of the tests (``CXR3D_TEST_DATA``). One seed, one file.
 """
 
@@ -24,8 +24,9 @@ import numpy.typing as npt
 from input_gate_pictures import Sample
 from scipy.optimize import minimize
 
-from napari_cxr3d.inference.xray_input_features import picture_features
+from napari_cxr3d.inference.xray_input_features import SIDE, picture_features
 from napari_cxr3d.inference.xray_input_recognition import KINDS
+from napari_cxr3d.inference.xray_input_resampling import area_mean, footprints
 
 Array = npt.NDArray[np.float64]
 
@@ -34,6 +35,7 @@ DATA = Path(os.environ.get("CXR3D_TEST_DATA", ROOT.parent / "shared" / "data"))
 OUT = ROOT / "napari_cxr3d" / "inference" / "xray_input_recognition.npz"
 FOLDS = 5
 FIELDS = 6  # of each real radiograph
+REFRAMED = (0.45, 0.25)  # most dark beside the patient, most of the lungs that is cut off
 REAL_WEIGHT = 6.0  # of a field of a real radiograph beside a simulated one
 SOFTNESS = {"kinds": 0.1, "heart": 1e-3, "box": 100.0}  # chosen by cross-validation
 
@@ -59,7 +61,7 @@ def gather(phantoms: int) -> tuple[list[Sample], Array, Array]:
     tested = {patient for _, patient in pictures.listed(DATA, "cxr/frontal")}
     fitted = [row for row in pictures.listed(DATA, "train/cxr") if row[1] not in tested]
     found += pictures.real_frontals(DATA, fitted, FIELDS)
-    found += pictures.strangers(500, 0)
+    found += pictures.strangers(800, 0)
     for index in range(phantoms):
         volume = pictures.phantom(1000 + index)
         found += pictures.chest_pictures(volume, f"phantom {index}", "phantom", 100 + index, 2)
@@ -73,14 +75,16 @@ def stored(path: Path, phantoms: int) -> tuple[list[Sample], Array, Array]:
     """Samples from a file, or gathered and written there."""
     if not path.exists():
         samples, cts, made = gather(phantoms)
+        part = path.with_suffix(".part.npz")
         np.savez_compressed(
-            path,
+            part,
             squares=np.stack([np.rint(255 * s.square).astype(np.uint8) for s in samples]),
             words=np.array([[s.kind, s.patient, s.source] for s in samples]),
             boxes=np.array([s.box or (np.nan,) * 4 for s in samples]),
             cts=cts,
             phantoms=made,
         )
+        part.replace(path)
     with np.load(path, allow_pickle=False) as file:
         squares = file["squares"].astype(np.float32) / 255
         samples = [
@@ -91,7 +95,7 @@ def stored(path: Path, phantoms: int) -> tuple[list[Sample], Array, Array]:
 
 
 def expanded(samples: Sequence[Sample]) -> Rows:
-    """Every sample, chests also mirrored, turned and inverted."""
+    """Every sample, chests also in other fields, mirrored, turned and inverted."""
     rng = np.random.default_rng(0)
     rows: list[tuple[Any, int, float, str]] = []
     for each in samples:
@@ -110,13 +114,51 @@ def variants(each: Sample, rng: np.random.Generator) -> Iterator[tuple[Any, str,
     square = each.square
     yield square, each.kind, 1.0
     if each.kind not in ("frontal", "lateral"):
+        for turns in range(1, 4):
+            yield np.rot90(square, turns), each.kind, 0.3
+        yield np.rot90(1 - square, int(rng.integers(4))), "other", 0.5
         return
     mirror = square[:, ::-1]
-    yield mirror, *(("frontal", 0.5) if each.kind == "frontal" else ("facing-right", 1.0))
-    some = square if rng.random() < 0.5 else mirror
+    mirrored = "frontal" if each.kind == "frontal" else "facing-right"
+    yield mirror, mirrored, 0.5 if each.kind == "frontal" else 1.0
+    other = reframed(each, rng).square
+    yield other, each.kind, 0.7
+    yield other[:, ::-1], mirrored, 0.5
+    some = (square, mirror, other)[rng.integers(3)]
     yield np.rot90(some, int(rng.integers(1, 4))), "other", 0.7
     yield 1 - square, "other", 0.5
-    yield np.rot90(1 - some, int(rng.integers(1, 4))), "other", 0.2
+    yield np.rot90(1 - some, int(rng.integers(1, 4))), "other", 0.3
+
+
+def reframed(each: Sample, rng: np.random.Generator) -> Sample:
+    """The same chest in another field: dark beside the patient, or some of the lungs cut off."""
+    box = each.box or (0.0, 1.0, 0.0, 1.0)
+    most = REFRAMED if each.box else (REFRAMED[0] / 2, REFRAMED[1] / 3)
+    low, high = np.zeros(2), np.ones(2)
+    for axis in range(2):
+        first, last = box[2 * axis : 2 * axis + 2]
+        for side in range(2):
+            chance = rng.random()
+            if chance < 0.3 and axis == 1:  # air beside the patient, seldom above or below
+                change = -rng.uniform(0, most[0])
+            elif chance < 0.55:
+                edge = (first, 1 - last)[side]
+                change = max(edge, 0) + rng.uniform(-0.05, most[1]) * (last - first)
+                change = max(change, 0)
+            else:
+                change = 0.0
+            low[axis], high[axis] = (change, high[axis]) if side == 0 else (low[axis], 1 - change)
+    size = high - low
+    parts = [footprints(SIDE, SIDE * low[k], size[k], SIDE) for k in range(2)]
+    square, covered = area_mean(each.square, parts[0], parts[1])
+    dark = np.percentile(each.square[:, [0, -1]], 10)
+    square = np.where(covered > 0.5, square, np.float32(dark))
+    ends = np.percentile(square, [2, 98])
+    square = np.clip((square - ends[0]) / max(ends[1] - ends[0], 1e-6), 0, 1).astype(np.float32)
+    moved = None
+    if each.box is not None:
+        moved = tuple((box[k] - low[k // 2]) / size[k // 2] for k in range(4))
+    return Sample(square, each.kind, each.patient, each.source, moved)  # type: ignore[arg-type]
 
 
 def classifier(x: Array, y: npt.NDArray[np.intp], weights: Array, softness: float) -> Array:
@@ -171,8 +213,8 @@ def chances(scores: Array) -> Array:
     return np.asarray(odds / odds.sum(axis=1, keepdims=True))
 
 
-def fit_kinds(rows: Rows, center: Array) -> Array:
-    """The classifier, and its figures."""
+def kinds_figures(rows: Rows, center: Array) -> None:
+    """How often pictures of patients that took no part are taken for what they are."""
     x = rows.features - center
     found = np.zeros((len(x), len(KINDS)))
     for fit, test in folds(rows.patients):
@@ -188,22 +230,26 @@ def fit_kinds(rows: Rows, center: Array) -> Array:
     print(f"  chests below a chance of 0.5: {(chest[is_chest] < 0.5).mean():.1%}, of 0.1: "
           f"{(chest[is_chest] < 0.1).mean():.1%}; others above 0.5: "
           f"{(chest[~is_chest] > 0.5).mean():.1%}")  # fmt: skip
-    return classifier(x, rows.kinds, rows.weights, SOFTNESS["kinds"])
 
 
 def fit_boxes(samples: Sequence[Sample], kind: str, center: Array) -> tuple[Array, Array]:
-    """The lungs' box of one kind; errors [n, 4] relative to the box's height and width."""
-    chosen = [s for s in samples if s.kind == kind and s.box is not None]
+    """The lungs' box of one kind; errors [n, 4] relative to the box's height and width.
+
+    Other fields of a picture take part in the fit; the errors are those of pictures as they are.
+    """
+    rng = np.random.default_rng(2)
+    whole = [s for s in samples if s.kind == kind and s.box is not None]
+    chosen = whole + [reframed(s, rng) for s in whole for _ in range(2)]
     x = np.array([picture_features(s.square) for s in chosen], np.float64) - center
     y = np.array([s.box for s in chosen])
     errors = np.zeros_like(y)
     for fit, test in folds(np.array([s.patient for s in chosen])):
         errors[test] = applied(regressor(x[fit], y[fit], SOFTNESS["box"]), x[test]) - y[test]
     size = np.repeat(np.stack([y[:, 1] - y[:, 0], y[:, 3] - y[:, 2]], axis=1), 2, axis=1)
-    relative = errors / size
+    relative = (errors / size)[: len(whole)]
     words = " ".join(f"{n} {s:.1%}" for n, s in zip(
         ("top", "bottom", "left", "right"), relative.std(axis=0), strict=True))  # fmt: skip
-    print(f"Lungs' box, {kind} ({len(chosen)} pictures), standard error in box sizes: {words}")
+    print(f"Lungs' box, {kind} ({len(whole)} pictures), standard error in box sizes: {words}")
     return regressor(x, y, SOFTNESS["box"]), relative
 
 
@@ -235,7 +281,7 @@ def fit_heart(samples: Sequence[Sample]) -> Array:
 def main() -> None:
     """Gather, fit, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--phantoms", type=int, default=60, help="How many are made.")
+    parser.add_argument("--phantoms", type=int, default=30, help="How many are made.")
     parser.add_argument("--samples", type=Path, help="Keep the pictures here for the next fit.")
     parser.add_argument("--out", type=Path, default=OUT, help="Where the statistics go.")
     chosen = parser.parse_args()
@@ -246,7 +292,8 @@ def main() -> None:
     rows = expanded(samples)
     center = np.average(rows.features, axis=0, weights=rows.weights)
     arrays: dict[str, Array] = {"center": center}
-    tables = {"kinds": fit_kinds(rows, center)}
+    fitted = classifier(rows.features - center, rows.kinds, rows.weights, SOFTNESS["kinds"])
+    tables = {"kinds": fitted}
     tables["frontal"], frontal_error = fit_boxes(samples, "frontal", center)
     tables["lateral"], lateral_error = fit_boxes(samples, "lateral", center)
     for name, table in tables.items():
@@ -257,6 +304,7 @@ def main() -> None:
     np.savez_compressed(chosen.out, **halves)
     print(f"{chosen.out.name}: {chosen.out.stat().st_size / 1000:.0f} kB")
     report()
+    kinds_figures(rows, center)
 
 
 def patients(all_of_them: Array, phantoms: Array, frontal: Array, lateral: Array) -> Any:

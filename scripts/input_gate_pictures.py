@@ -214,18 +214,20 @@ def _capsules(rng: np.random.Generator, size: int, bones: list[Any], soft: float
 
 
 def hand(rng: np.random.Generator, size: int = 128) -> Picture:
-    """A hand: five rays of bones from a wrist."""
+    """A hand: five rays of bones from a wrist, as far spread as it may be."""
     bones = []
+    spread, thick = rng.uniform(10, 22), rng.uniform(0.012, 0.028)
     for k in range(5):
-        angle = np.radians(-42 + 21 * k + rng.normal(0, 4)) if k else np.radians(-62)
+        angle = np.radians((k - 2) * spread + rng.normal(0, 4) - (20 if k == 0 else 0))
         start = np.array([0.5 + 0.05 * (k - 2), 0.72])
         for length in (0.2, 0.14, 0.09, 0.06)[: 3 if k == 0 else 4]:
             end = start + length * np.array([np.sin(angle), -np.cos(angle)])
-            bones.append((start, end, 0.016 + 0.004 * rng.random()))
+            bones.append((start, end, thick * rng.uniform(0.85, 1.15)))
             start = end + 0.01 * np.array([np.sin(angle), -np.cos(angle)])
-    bones += [((0.45, 0.78), (0.43, 1.05), 0.035), ((0.55, 0.78), (0.57, 1.05), 0.03)]
-    bones.append(((0.42, 0.75), (0.58, 0.75), 0.035))
-    return np.rot90(_capsules(rng, size, bones, rng.uniform(1.7, 2.4)), rng.integers(4)).copy()
+    if rng.random() < 0.7:
+        bones += [((0.45, 0.78), (0.43, 1.05), 0.035), ((0.55, 0.78), (0.57, 1.05), 0.03)]
+        bones.append(((0.42, 0.75), (0.58, 0.75), 0.035))
+    return np.rot90(_capsules(rng, size, bones, rng.uniform(1.5, 2.8)), rng.integers(4)).copy()
 
 
 def limb(rng: np.random.Generator, size: int = 128) -> Picture:

@@ -17,7 +17,6 @@ from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.inference.xray_input_guess import lung_size_mm
 from napari_cxr3d.inference.xray_input_recognition import Recognition, best_turn, recognise
 from napari_cxr3d.inference.xray_input_types import InputFinding, Severity, XrayInput
-from napari_cxr3d.xray.calibration import polarity_score
 
 __all__ = ["FINDING_CODES", "examine"]
 
@@ -28,12 +27,11 @@ FINDING_CODES = (
 """Everything that the gate can say."""
 
 _TINY, _SMALL, _HUGE = 64, 160, 8192  # pixels
-_CHEST, _CERTAIN = 0.5, 0.1  # chance of a chest: below the first uncertain, the second wrong
+_CHEST, _CERTAIN = 0.5, 0.25  # chance of a chest: below the first uncertain, the second wrong
 _CT_SLICE = 0.5
-_VIEW, _SURE_VIEW = 0.6, 0.9  # chance of the other view
-_CLEAR_POLARITY = 0.5
+_VIEW, _SURE_VIEW = 0.6, 0.9  # chance of the other view, of a chest
 _WRONG_SIDE = -2.0  # logarithm of the odds that the heart is where it belongs
-_CUT = 0.05  # of the lungs' box that may lie beyond the picture: its error
+_CUT = 0.1  # of the lungs' box that may lie beyond the picture: more than its error
 _ODD_SIZE, _ABSURD_SIZE = (0.75, 1.3), (0.55, 1.7)  # of the usual size of the lungs
 _STANDARD_DEGREES = 15.0  # from the front or the side: what the statistics know
 _RADIOGRAPHY = ("CR", "DX", "DR", "RG")
@@ -114,7 +112,7 @@ def _of_one(each: XrayInput, index: int) -> Iterator[InputFinding]:
             )  # fmt: skip
         return
     if look.chest < _CHEST:
-        yield _no_chest(each, picture, look, finding)
+        yield _no_chest(picture, look, finding)
         return
     yield from _of_a_chest(each, look, expected, finding)
 
@@ -137,24 +135,20 @@ def _of_the_file(each: XrayInput, finding: _Maker) -> Iterator[InputFinding]:
         )  # fmt: skip
 
 
-def _no_chest(
-    each: XrayInput, picture: npt.NDArray[Any], look: Recognition, finding: _Maker
-) -> InputFinding:
+def _no_chest(picture: npt.NDArray[Any], look: Recognition, finding: _Maker) -> InputFinding:
     """Why a picture is no upright chest with bone bright."""
     turn, _ = best_turn(picture)
     if turn.rotation:
-        also = " and bone is dark" if turn.inverted else ""
         return finding(
-            "rotated", "wrong",
-            f"The picture seems to lie on its side or upside down{also}.",
-            f"Turn it clockwise by {turn.rotation}°{', and invert it' if also else ''}.",
-        )  # fmt: skip
-    dark = polarity_score(picture) < -_CLEAR_POLARITY and each.projection in ("pa", "ap")
-    if turn.inverted or (dark and look.chest > _CERTAIN):
-        certain: Severity = "wrong" if turn.inverted else "unusual"
+            "rotated",
+            "wrong",
+            "The picture seems to lie on its side or upside down.",
+            f"Turn it clockwise by {turn.rotation}°.",
+        )
+    if turn.inverted:
         return finding(
             "inverted",
-            certain,
+            "wrong",
             "Bone seems to be dark: the picture looks inverted.",
             "Invert it.",
         )
@@ -181,7 +175,7 @@ def _of_a_chest(
     each: XrayInput, look: Recognition, expected: str, finding: _Maker
 ) -> Iterator[InputFinding]:
     frontal = expected == "frontal"
-    other = look.lateral if frontal else look.chances["frontal"]
+    other = (look.lateral if frontal else look.chances["frontal"]) / look.chest
     if other > _VIEW:
         said, seen = ("frontal", "lateral") if frontal else ("lateral", "frontal")
         yield finding(

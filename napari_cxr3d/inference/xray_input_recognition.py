@@ -41,7 +41,7 @@ then a CT slice, and all else."""
 _CHESTS = KINDS[:3]
 _FILE = "xray_input_recognition.npz"
 _CHEST = 0.5  # chance from which a picture is taken for a chest
-_TURN_CHANCE, _TURN_DOUBT = 0.85, 0.4  # how sure of a turned picture, how unsure of it as it is
+_TURN_CHANCE, _TURN_DOUBT = 0.95, 0.3  # how sure of a turned picture, how unsure of it as it is
 
 LungBox = tuple[float, float, float, float]
 """Top, bottom, left and right end in pixels, where a pixel reaches from k to k + 1."""
@@ -49,7 +49,7 @@ LungBox = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Turn:
-    """What would make a picture an upright one with bone bright."""
+    """What would make a picture an upright one with bone bright; one of both."""
 
     inverted: bool = False
     rotation: int = 0
@@ -156,11 +156,11 @@ def best_turn(pixels: npt.NDArray[Any]) -> tuple[Turn, float]:
     if not square.any():
         return Turn(), 0.0
     found: dict[Turn, float] = {}
-    for inverted in (False, True):
-        for rotation in (0, 90, 180, 270):
-            picture = turned(1 - square if inverted else square, rotation, mirrored=False)
-            chances = _chances(picture_features(np.ascontiguousarray(picture)))
-            found[Turn(inverted, rotation)] = float(chances[:3].sum())
+    # Not both at once: that is rare, and makes chests of hands.
+    for turn in (*(Turn(rotation=k) for k in (0, 90, 180, 270)), Turn(inverted=True)):
+        picture = turned(1 - square if turn.inverted else square, turn.rotation, mirrored=False)
+        chances = _chances(picture_features(np.ascontiguousarray(picture)))
+        found[turn] = float(chances[:3].sum())
     best = max(found, key=found.__getitem__)
     if found[Turn()] > _TURN_DOUBT or found[best] < _TURN_CHANCE:
         return Turn(), found[Turn()]
