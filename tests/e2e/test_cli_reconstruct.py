@@ -64,12 +64,12 @@ def test_a_projected_ct_becomes_a_chest_that_projects_back(projected, tmp_path):
 
 
 def test_a_real_x_ray_becomes_volumes_with_their_doubt(data_folder, tmp_path):
-    frontals = sorted((data_folder / "cxr" / "frontal").glob("*.*"))
-    if not frontals:
-        pytest.skip("no real X-rays are here")
+    frontal = data_folder / "cxr" / "frontal" / "f64132c8.jpg"
+    if not frontal.exists():
+        pytest.skip("the X-ray f64132c8 is not here")
     words = ("--samples", 2, "--steps", 4, "--device", "cpu", "--json", "--out", tmp_path)
-    report = json.loads(run("reconstruct", frontals[0], *words))
+    report = json.loads(run("reconstruct", frontal, *words))
     assert report["consistency"]["mode"] == "soft"
-    assert report["samples"][0]["reprojection"]["explained"] > 0.5
+    assert report["samples"][0]["reprojection"]["relative_error"] < 0.3
     assert report["standard_deviation_hu"]["mean"] > 0
-    assert frontals[0].stem not in json.dumps(report["provenance"])
+    assert frontal.stem not in json.dumps(report["provenance"])
