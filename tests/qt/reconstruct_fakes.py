@@ -39,6 +39,7 @@ class FakeEngine:
         self.findings = ()
         self.error = None
         self.advice = ()
+        self.center_lps = None
         self.choices = (
             ModelChoice("reconstruct-demo", "1.0.0", "Not for patients.", "the card", DETECTOR),
             ModelChoice("reconstruct-other", "2.0.0", "None known.", "another card", (6, 6)),
@@ -69,6 +70,7 @@ class FakeEngine:
             pictures=pictures,
             calibrations=(None,) * n,
             notes=("The thorax was put into the middle.",),
+            center_lps=self.center_lps,
         )
         return Preparation(prepared, self.findings)
 

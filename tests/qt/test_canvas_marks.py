@@ -12,6 +12,7 @@ from napari_cxr3d.imaging import Radiograph, Volume, Window, XrayView
 from napari_cxr3d.viewer.attach import attach
 from napari_cxr3d.viewer.layers import add_radiograph, add_volume, set_window
 from napari_cxr3d.viewer.planes import Plane, show_plane
+from napari_cxr3d.viewer.reconstruction import add_uncertainty
 
 
 @pytest.fixture
@@ -103,3 +104,14 @@ def test_a_removed_layer_takes_its_marks_along(viewer, ct):
     assert mark(viewer, "window") == ""
     viewer.add_image(np.zeros((4, 5)))
     assert mark(viewer, "window") == ""
+
+
+def test_an_uncertainty_is_marked_synthetic_and_read_as_a_deviation(viewer, ct):
+    deviation = ct.with_hu(np.full(ct.shape, 25.0, np.float32))
+    add_uncertainty(viewer, deviation, 4, visible=True)
+    x, y, z = ct.grid.index_to_lps((2, 3, 15))
+    for callback in viewer.mouse_move_callbacks:
+        callback(viewer, SimpleNamespace(position=(-z, y, x)))
+    assert mark(viewer, "readout").startswith("SD 25 HU · LPS (")
+    assert mark(viewer, "right") == "L"
+    assert "SYNTHETIC" in mark(viewer, "synthetic")

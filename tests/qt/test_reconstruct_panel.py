@@ -273,6 +273,15 @@ def test_the_coarse_volume_comes_first_and_the_sample_forms_in_its_place(
     assert ready.frontal_form.isEnabled()
 
 
+def test_the_volume_of_a_drr_lies_where_its_ct_does(panel, viewer, engine, cxr, qtbot):
+    engine.center_lps = (10.0, 20.0, 30.0)
+    add_radiograph(viewer, cxr)
+    run(panel, qtbot)
+    layer = viewer.layers["SYNTHETIC CT · seed 0"]
+    assert volume_of_layer(layer).center_lps == (10.0, 20.0, 30.0)
+    assert tuple(layer.translate) == (-140.0 - 30.0, -140.0 + 20.0, -140.0 + 10.0)
+
+
 def test_an_x_ray_of_unknown_size_is_laid_out_by_its_confirmed_pitch(panel, viewer, qtbot):
     pixels = np.random.default_rng(0).random((41, 31), np.float32)
     layer = add_radiograph(viewer, Radiograph(pixels))

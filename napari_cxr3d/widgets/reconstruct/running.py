@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_cxr3d.errors import Cxr3dError, OutOfMemoryError
-from napari_cxr3d.imaging import WINDOWS, Radiograph
+from napari_cxr3d.imaging import WINDOWS, Radiograph, Volume
 from napari_cxr3d.jobs import Job
 from napari_cxr3d.viewer.layers import kind_of_layer, set_window
 from napari_cxr3d.viewer.reconstruction import ShownRun, add_reprojection
@@ -51,6 +51,7 @@ class RunController:
         self._estimating = self._estimate_again = False
         self._result: ReconstructionResult | None = None
         self._shown: ShownRun | None = None
+        self._center: tuple[float, float, float] | None = None
         self._timer = single_shot(session, _ESTIMATE_MS, self.estimate)
         panel = session.panel
         panel.run_requested.connect(self.run)
@@ -164,6 +165,8 @@ class RunController:
         assert choice is not None
         try:
             request = self.request()
+            prepared = None if session.preparation is None else session.preparation.prepared
+            self._center = None if prepared is None else prepared.center_lps
             session.layers.begin(self._inputs.pitches)
             job = session.worker.submit(
                 session.engine.run(request, settings.device),
@@ -205,9 +208,9 @@ class RunController:
         if state.preview is None:
             return
         if state.stage == "coarse":
-            layers.show_coarse(state.preview)
+            layers.show_coarse(self._placed(state.preview))
         elif state.stage in ("sampling", "consistency"):
-            layers.show_forming(state.preview, text)
+            layers.show_forming(self._placed(state.preview), text)
 
     def _on_done(
         self,
@@ -224,11 +227,11 @@ class RunController:
             return
         self._result = result
         self._shown = session.layers.finish(
-            result.samples,
+            [self._placed(volume) for volume in result.samples],
             result.seeds,
-            mean=result.mean,
-            std=result.std,
-            coarse=result.coarse,
+            mean=None if result.mean is None else self._placed(result.mean),
+            std=None if result.std is None else self._placed(result.std),
+            coarse=None if result.coarse is None else self._placed(result.coarse),
             derivation=result.provenance.to_dict(),
         )
         first = result.reprojection
@@ -277,6 +280,13 @@ class RunController:
         self._job, self._session.running = None, False
         self._session.panel.progress.finish()
         self._session.state_changed.emit()
+
+    def _placed(self, volume: Volume) -> Volume:
+        """A volume where its CT lies, if the X-ray is a projection of one: to look at both."""
+        if self._center is None:
+            return volume
+        x, y, z = (o + c for o, c in zip(volume.origin_lps, self._center, strict=True))
+        return replace(volume, origin_lps=(x, y, z))
 
     # After a run
 
