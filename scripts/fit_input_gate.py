@@ -36,6 +36,7 @@ OUT = ROOT / "napari_cxr3d" / "inference" / "xray_input_recognition.npz"
 FOLDS = 5
 FIELDS = 6  # of each real radiograph
 REFRAMED = (0.45, 0.25)  # most dark beside the patient, most of the lungs that is cut off
+REFRAMED_WEIGHT = 0.15  # of such a field for the lungs' box: whole lungs matter most
 REAL_WEIGHT = 6.0  # of a field of a real radiograph beside a simulated one
 SOFTNESS = {"kinds": 0.1, "heart": 1e-3, "box": 100.0}  # chosen by cross-validation
 
@@ -183,12 +184,13 @@ def classifier(x: Array, y: npt.NDArray[np.intp], weights: Array, softness: floa
     return np.asarray(fit.x).reshape(kinds, size + 1)
 
 
-def regressor(x: Array, y: Array, softness: float) -> Array:
-    """Ridge regression: [outputs, features + 1]."""
-    mean, middle = x.mean(axis=0), y.mean(axis=0)
+def regressor(x: Array, y: Array, weights: Array, softness: float) -> Array:
+    """Weighted ridge regression: [outputs, features + 1]."""
+    mean, middle = (np.average(values, axis=0, weights=weights) for values in (x, y))
     centred = x - mean
+    weighted = centred * weights[:, None]
     slopes = np.linalg.solve(
-        centred.T @ centred + softness * np.eye(x.shape[1]), centred.T @ (y - middle)
+        weighted.T @ centred + softness * np.eye(x.shape[1]), weighted.T @ (y - middle)
     ).T
     return np.concatenate([slopes, (middle - slopes @ mean)[:, None]], axis=1)
 
@@ -242,15 +244,17 @@ def fit_boxes(samples: Sequence[Sample], kind: str, center: Array) -> tuple[Arra
     chosen = whole + [reframed(s, rng) for s in whole for _ in range(2)]
     x = np.array([picture_features(s.square) for s in chosen], np.float64) - center
     y = np.array([s.box for s in chosen])
+    weights = np.where(np.arange(len(y)) < len(whole), 1.0, REFRAMED_WEIGHT)
     errors = np.zeros_like(y)
     for fit, test in folds(np.array([s.patient for s in chosen])):
-        errors[test] = applied(regressor(x[fit], y[fit], SOFTNESS["box"]), x[test]) - y[test]
+        table = regressor(x[fit], y[fit], weights[fit], SOFTNESS["box"])
+        errors[test] = applied(table, x[test]) - y[test]
     size = np.repeat(np.stack([y[:, 1] - y[:, 0], y[:, 3] - y[:, 2]], axis=1), 2, axis=1)
     relative = (errors / size)[: len(whole)]
     words = " ".join(f"{n} {s:.1%}" for n, s in zip(
         ("top", "bottom", "left", "right"), relative.std(axis=0), strict=True))  # fmt: skip
     print(f"Lungs' box, {kind} ({len(whole)} pictures), standard error in box sizes: {words}")
-    return regressor(x, y, SOFTNESS["box"]), relative
+    return regressor(x, y, weights, SOFTNESS["box"]), relative
 
 
 def fit_heart(samples: Sequence[Sample]) -> Array:

@@ -38,7 +38,7 @@ _COVERED = 0.5  # part of a detector pixel that the picture must cover
 _CENTER = (0.0, 0.0, 0.0)
 _FARTHEST = 0.25  # of the picture's content: how far its middle may be moved
 _MOST_DETECTOR = 4096
-_SAME_HEIGHT = 0.12  # of the lungs in two views
+_SAME_HEIGHT = 0.4  # of the lungs in two views: more than twice the error of reading it
 _LITTLE = 0.6  # of the detector that is covered: less is told
 
 

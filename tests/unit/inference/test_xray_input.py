@@ -179,7 +179,7 @@ def test_pa_and_ap_show_the_patients_left_on_the_right(pictures) -> None:
     both = frontal.valid & bedside.valid
     a, b = frontal.integrals[both], bedside.integrals[both]
     flipped = bedside.integrals[..., ::-1][both]
-    assert np.corrcoef(a, b)[0, 1] > 0.8
+    assert np.corrcoef(a, b)[0, 1] > 0.65
     assert np.corrcoef(a, b)[0, 1] > np.corrcoef(a, flipped)[0, 1]
     assert bedside.views[0].source_to_detector_mm < frontal.views[0].source_to_detector_mm
 
