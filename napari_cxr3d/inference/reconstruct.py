@@ -179,8 +179,9 @@ class _Run:
             field_mm=stages.field_mm(self.bundle),
         )
         self.grid = stages.centered_grid(self.model)
-        asked = self.request.consistency
-        self.mode = ("hard" if all(self.prepared.exact) else "soft") if asked == "auto" else asked
+        self.mode = stages.consistency_mode(
+            self.request.consistency, self.prepared.exact, self.model.window
+        )
         self.consistency = Consistency(
             self.grid, self.prepared.views, self.prepared.integrals, self.prepared.valid,
             self.prepared.exact, mode="soft" if self.mode == "off" else self.mode,

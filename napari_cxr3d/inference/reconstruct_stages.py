@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,7 @@ from napari_cxr3d.imaging import SourceInfo, Volume
 from napari_cxr3d.imaging.frames import Grid
 from napari_cxr3d.inference.reconstruct_types import ReconstructionRequest
 from napari_cxr3d.inference.xray_input_types import InputFinding
+from napari_cxr3d.models.hu_window import HuWindow
 
 if TYPE_CHECKING:
     import torch
@@ -27,6 +28,7 @@ __all__ = [
     "COARSE_START",
     "KIND",
     "centered_grid",
+    "consistency_mode",
     "field_mm",
     "gate",
     "generator_of",
@@ -47,6 +49,7 @@ COARSE_START = 0.5
 """The time at which a run that starts at the first picture begins."""
 
 _FIELD_MM = 440.0
+_LEAST_AIR_HU = -900.0  # a window that begins above it holds no air
 _outlines: dict[str, ReconstructionModel] = {}
 T = TypeVar("T")
 
@@ -184,6 +187,39 @@ def sampler_settings(
         timesteps = getattr(model.process, "timesteps", None)
         method = "ddpm" if timesteps == steps and "ddpm" in known else known[0]
     return steps, method
+
+
+def consistency_mode(
+    asked: str, exact: Sequence[bool], window: HuWindow
+) -> Literal["off", "soft", "hard"]:
+    """How the samples are made to agree with the X-rays.
+
+    Parameters
+    ----------
+    asked : {"auto", "off", "soft", "hard"}
+        Auto is hard where all integrals are on their true scale, soft where one is not, and off
+        where the model's volumes cannot be projected.
+    exact : sequence of bool
+        Views whose integrals are on their true scale.
+    window : HuWindow
+        Of the model's volumes. One that does not reach down to air gives air the weight of fat.
+
+    Raises
+    ------
+    InvalidInputError
+        If agreement is asked of volumes that cannot be projected.
+    """
+    if window.low > _LEAST_AIR_HU:
+        if asked in ("auto", "off"):
+            return "off"
+        raise InvalidInputError(
+            "Volumes of this model cannot be made to agree with an X-ray",
+            why=f"its HU window begins at {window.low:g}, and air would weigh as that",
+            remedy="set the consistency to off",
+        )
+    if asked == "auto":
+        return "hard" if all(exact) else "soft"
+    return cast(Literal["off", "soft", "hard"], asked)
 
 
 def precision(device: str, dtype: str) -> tuple[Callable[[], AbstractContextManager[object]], str]:

@@ -12,6 +12,7 @@ from napari_cxr3d.metrics.image_quality import (
     ssim3d,
 )
 from napari_cxr3d.metrics.intervals import Interval, bootstrap_interval, paired_interval
+from napari_cxr3d.metrics.projection import explained_projection, reprojection_error
 from napari_cxr3d.metrics.report import Report, Row
 
 __all__ = [
@@ -21,9 +22,11 @@ __all__ = [
     "Row",
     "bootstrap_interval",
     "dice",
+    "explained_projection",
     "mae_hu",
     "paired_interval",
     "psnr3d",
+    "reprojection_error",
     "slice_psnr",
     "ssim3d",
 ]

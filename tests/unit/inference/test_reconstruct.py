@@ -33,6 +33,7 @@ from napari_cxr3d.inference.reconstruct_report import (
 )
 from napari_cxr3d.inference.xray_input import InputFinding, XrayInput
 from napari_cxr3d.io import read_xrays
+from napari_cxr3d.models.hu_window import HuWindow
 from napari_cxr3d.progress import CancelToken
 
 
@@ -391,3 +392,23 @@ def test_a_model_without_its_own_steps_takes_those_of_its_class(request_of, writ
     bare = write_reconstructor(sampler=None)
     told = estimate(replace(request_of(), model=str(bare)), device="cpu")
     assert told.evaluations == 8
+
+
+@pytest.mark.parametrize(
+    ("asked", "exact", "expected"),
+    [
+        ("auto", (True, True), "hard"),
+        ("auto", (True, False), "soft"),
+        ("off", (True,), "off"),
+        ("hard", (False,), "hard"),
+    ],
+)
+def test_x_rays_on_their_true_scale_are_agreed_with_fully(asked, exact, expected):
+    assert stages.consistency_mode(asked, exact, HuWindow(-1000, 1000)) == expected
+
+
+def test_volumes_without_air_are_not_projected():
+    soft_tissue = HuWindow(-100, 900)
+    assert stages.consistency_mode("auto", (True,), soft_tissue) == "off"
+    with pytest.raises(InvalidInputError, match="air"):
+        stages.consistency_mode("soft", (True,), soft_tissue)
