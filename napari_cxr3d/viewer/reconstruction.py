@@ -88,8 +88,9 @@ class ReconstructionLayers:
         """The first picture, before any sampling."""
         if self._coarse is None:
             self._coarse = self._add(volume, _COARSE)
-        else:
+        elif self._in_viewer(self._coarse):
             _replace(self._coarse, volume)
+            self._step(volume)
         self._caption("coarse: the mean of what the X-ray allows")
 
     def show_forming(self, volume: Volume, message: str) -> None:
@@ -102,6 +103,7 @@ class ReconstructionLayers:
             self._forming = self._add(volume, _FORMING, window)
         elif self._in_viewer(self._forming):
             _replace(self._forming, volume)
+            self._step(volume)
         self._caption(message)
 
     def finish(
@@ -227,7 +229,9 @@ class ReconstructionLayers:
             (float(low), float(low) + (n - 1) * step, step)
             for low, n, step in zip(begin, volume.shape, volume.spacing_mm, strict=True)
         ]
+        point = dims.point
         dims.range = tuple(ranges)
+        dims.point = point  # a slider that became shorter has pushed it to its end
 
     def _fit(self, volume: Volume) -> None:
         """Zoom to the volume; napari would fit what is hidden as well."""

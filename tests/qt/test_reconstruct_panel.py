@@ -291,6 +291,7 @@ def test_an_x_ray_of_unknown_size_is_laid_out_by_its_confirmed_pitch(panel, view
     assert tuple(layer.scale) == (5.0, 5.0)
     assert tuple(layer.translate) == (-100.0, -75.0)  # its centre lies where the volume's does
     assert [step for _, _, step in viewer.dims.range] == [40.0, 40.0, 40.0]  # voxels, not pixels
+    assert np.abs(viewer.dims.point).max() <= 20.0  # and the middle is shown
 
 
 def test_a_result_is_marked_synthetic_and_knows_how_it_was_made(ready, viewer, qtbot):
