@@ -71,8 +71,8 @@ class HaarCodec(Codec):
             How many of its levels; the blocks have ``2 ** (self.levels - levels)`` voxels' edge.
         """
         blocks = 2.0 ** (self.levels - levels)
-        sums: Tensor = self._synthesise(z / self.scale, levels)
-        return sums / blocks**1.5
+        averages: Tensor = self._synthesise(z / self.scale, levels) / blocks**1.5
+        return averages
 
     def _decode(self, z: Tensor) -> Tensor:
         return self._synthesise(z, self.levels)
