@@ -21,7 +21,6 @@ from napari_cxr3d.viewer.layers import (
 )
 from napari_cxr3d.viewer.overlays import set_caption
 from napari_cxr3d.viewer.planes import Plane, current_plane, jump_to, show_plane
-from napari_cxr3d.viewer.preferences import preferred_window
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -29,6 +28,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ReconstructionLayers", "ShownRun", "add_reprojection", "add_uncertainty"]
 
+# At the resolution of a synthetic CT there is no detail that a narrow window would bring out, and
+# half of the patient would be black in it.
+_WHOLE = Window.from_limits(-1000.0, 400.0)
 _COARSE = "SYNTHETIC CT · coarse"
 _FORMING = "SYNTHETIC CT · forming"
 _UPPER_PERCENTILE = 99.5  # of an uncertainty: a few edge voxels must not darken the rest
@@ -206,9 +208,7 @@ class ReconstructionLayers:
         plane = current_plane(viewer)
         fresh = not any(kind_of_layer(layer) == "ct" and layer.visible for layer in viewer.layers)
         layer = _unwrapped(
-            add_volume(
-                viewer, volume, window or preferred_window(), name=name, derivation=derivation
-            )
+            add_volume(viewer, volume, window or _WHOLE, name=name, derivation=derivation)
         )
         layer.visible = visible
         if visible:
