@@ -104,7 +104,8 @@ def _of_one(each: XrayInput, index: int) -> Iterator[InputFinding]:
         return
     look = recognise(picture)
     if each.projection == "as-given":
-        if look.chest < _CERTAIN:
+        # A whole scan's projection has more in it than a radiograph, and looks like a thick slice.
+        if look.chest + look.chances["ct"] < _CERTAIN:
             yield finding(
                 "uncertain", "unusual",
                 "The projection does not look like a chest X-ray from the front or the side.",

@@ -16,6 +16,7 @@ Box = tuple[int, int, int, int]
 
 _BORDER_TOLERANCE = 0.03  # of the picture's range: what JPEG leaves of a black border
 _BORDER_PART = 0.97  # of a line that must be black, or white
+_CAPTION_PART = 0.8  # of a line with a caption on it
 _LEAST_CONTENT = 0.3  # of a side; less is no border but a picture with much black
 _SAMPLES = 400  # lines and pixels of a line that are looked at
 _LETTER_SIDE = 384  # longest side in pixels at which letters are looked for
@@ -106,7 +107,7 @@ def content_box(pixels: npt.NDArray[Any]) -> Box:
     """The picture without black and white borders.
 
     A line at the edge belongs to a border if nearly all its pixels lie at one end of the
-    picture's range.
+    picture's range; a caption on a border, with the border on both sides of it, belongs to it.
 
     Parameters
     ----------
@@ -126,17 +127,37 @@ def content_box(pixels: npt.NDArray[Any]) -> Box:
             lines = pixels[:, across] if axis == 0 else pixels[across].T
             dark = (lines <= low + tolerance).mean(axis=1)
             light = (lines >= high - tolerance).mean(axis=1)
-            uniform = np.maximum(dark, light) >= _BORDER_PART
-            box[2 * axis : 2 * axis + 2] = _inside(uniform, box[2 * axis], box[2 * axis + 1])
+            plain = np.maximum(dark, light)
+            box[2 * axis : 2 * axis + 2] = _inside(plain, box[2 * axis], box[2 * axis + 1])
     return (box[0], box[1], box[2], box[3])
 
 
-def _inside(uniform: npt.NDArray[np.bool_], first: int, end: int) -> tuple[int, int]:
-    """The range without uniform lines at its ends; the range itself if too little is left."""
-    there = np.flatnonzero(~uniform[first:end])
-    if len(there) == 0 or (there[-1] + 1 - there[0]) < _LEAST_CONTENT * len(uniform):
+def _inside(plain: npt.NDArray[np.float64], first: int, end: int) -> tuple[int, int]:
+    """The range without the lines of borders at its ends; itself if too little would be left.
+
+    Parameters
+    ----------
+    plain : ndarray, shape (lines,)
+        Part of each line of the picture that lies at one end of its range.
+    first, end : int
+        The range.
+    """
+    within = plain[first:end]
+    uniform = within >= _BORDER_PART
+    there, full = np.flatnonzero(~uniform), np.flatnonzero(within < _CAPTION_PART)
+    if len(there) == 0 or len(full) == 0:
         return first, end
-    return first + int(there[0]), first + int(there[-1]) + 1
+    low, high = int(there[0]), int(there[-1]) + 1
+    # Lines with little on them that a uniform line parts from the rest are a caption.
+    before, behind = (
+        np.flatnonzero(uniform[low : full[0]]),
+        np.flatnonzero(uniform[full[-1] : high]),
+    )
+    low = low + int(before[-1]) + 1 if len(before) else low
+    high = int(full[-1]) + int(behind[0]) if len(behind) else high
+    if high - low < _LEAST_CONTENT * len(within):
+        return first, end
+    return first + low, first + high
 
 
 def letters(greys: FloatImage) -> Mask:

@@ -388,3 +388,20 @@ def test_the_lungs_box_of_a_phantom_is_found(chest, pictures) -> None:
     found = recognise(pictures["pa"]).lungs
     assert found is not None
     np.testing.assert_allclose(np.array(found) * PITCH, np.array(truth) * PITCH, atol=40)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_a_caption_on_a_border_belongs_to_the_border(value: float) -> None:
+    rng = np.random.default_rng(0)
+    picture = np.full((120, 100), value, np.float32)
+    picture[20:90, 10:95] = rng.uniform(0.2, 0.8, (70, 85))
+    picture[105:112, 5:15] = 1 - value  # letters
+    assert content_box(picture) == (20, 90, 10, 95)
+
+
+def test_a_picture_with_much_black_keeps_its_edge() -> None:
+    picture = np.zeros((100, 100), np.float32)
+    picture[30:, :] = 0.5
+    picture[10:30, 45:55] = 0.7  # a neck, with nothing between it and the chest
+    picture[50, 50] = 1.0
+    assert content_box(picture) == (10, 100, 0, 100)
