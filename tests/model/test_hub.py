@@ -98,7 +98,7 @@ def test_with_consent_one_revision_of_safetensors_is_fetched_once(
     assert record["revision"] == settings["revision"]
     assert record["files"]["model.safetensors"] == loaded.weights_sha256
     assert sorted(p.name for p in (mine / "hub").iterdir()) == ["rad-dino"]
-    assert zoo.listing() == ()  # they are no bundles
+    assert all(entry.place == "bundled" for entry in zoo.listing())  # they are no bundles
 
 
 def test_a_download_that_fails_leaves_nothing_behind(mine, monkeypatch) -> None:
