@@ -37,6 +37,7 @@ class Known(ReconstructionModel):
     """
 
     default_steps = 2
+    has_coarse = True
 
     def __init__(self, base: np.ndarray, spread: float = 0.05) -> None:
         super().__init__(
@@ -56,7 +57,7 @@ class Known(ReconstructionModel):
     def condition(self, views: ViewBatch) -> Condition:
         self.seen.append(views)
         base = self.base.expand(len(views.integrals), -1, -1, -1, -1)
-        return Condition(base, base)
+        return Condition(base, base if self.has_coarse else None)
 
     def predict(
         self, x: Tensor, time: Tensor, condition: Condition, guidance: float = 1.0

@@ -49,10 +49,11 @@ def value(report, method: str, metric: str, case: str = "p5") -> float:
 
 @pytest.fixture(scope="module")
 def whole(cohort: Cohort) -> tuple[ReconstructionReport, torch.nn.Module]:
-    """Everything measured once, with a peer that has another detector."""
+    """Everything measured once, with a peer of another detector and without a coarse volume."""
     hu = np.asarray(cohort.split("train")[0].hu, np.float32).clip(-1000, 1000) / 1000
     peer = Known(hu, 0.3)
     peer.detector_shape = (20, 20)
+    peer.has_coarse = False
     return evaluate(Known(hu), cohort, SMALL, peers={"gan": peer}), peer
 
 

@@ -147,9 +147,10 @@ class Network(Method):
         self, scenes: Sequence[Scene], views: ViewBatch, head: _Head, cancel: CancelToken
     ) -> list[Estimate]:
         began = time.perf_counter()
-        volumes, evaluations = _coarse(head.condition), 0
         data = self._data_step(scenes, views)
-        if self.steps:
+        if not self.steps:
+            volumes, evaluations = _coarse(head.condition), 0
+        else:
             project = None if data is None else data.as_hook(
                 self.model, head.condition, last=_DATA_STEPS, cancel=cancel
             )  # fmt: skip
