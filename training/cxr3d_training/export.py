@@ -154,7 +154,9 @@ def _command(recipe: str, preset: str, settings: Mapping[str, Any], data: Mappin
     if preset in preset_names(recipe):
         words += ["--preset", preset]
         base = to_plain(make(recipe, read_preset(recipe, preset)).config)
-    changed = {key: new for key, (_, new) in differences(base, settings).items()}
+    differ = {key: new for key, (_, new) in differences(base, settings).items()}
+    # A mapping that became a number differs in its keys too: the number says it all.
+    changed = {k: v for k, v in differ.items() if not any(k.startswith(f"{p}.") for p in differ)}
     changed["data"] = data.get("name", "")
     return shlex.join([*words, *(f"{k}={_value(v)}" for k, v in sorted(changed.items()))])
 

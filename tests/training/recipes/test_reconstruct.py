@@ -177,6 +177,8 @@ def test_the_flow_can_be_trained_alone_on_the_lift_of_a_bundle(
     assert any(not torch.equal(ours[name], theirs[name]) for name in ours)
     told = (export_run(tmp_path / "second", tmp_path / "third") / "bundle.yaml").read_text()
     assert "begin_from=first" in told
+    assert "losses.flow=1.0" in told
+    assert "losses.flow." not in told.replace("losses.flow=1.0", "")
     assert str(tmp_path) not in told
 
 
