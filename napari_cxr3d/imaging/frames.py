@@ -109,6 +109,30 @@ class Grid:
         object.__setattr__(self, "spacing_mm", tuple(float(s) for s in self.spacing_mm))
         object.__setattr__(self, "origin_lps", tuple(float(x) for x in self.origin_lps))
 
+    @classmethod
+    def centered(
+        cls,
+        shape: Sequence[int],
+        spacing_mm: Sequence[float],
+        center_lps: Sequence[float] = (0.0, 0.0, 0.0),
+    ) -> Grid:
+        """The grid of this shape and spacing about a point.
+
+        Parameters
+        ----------
+        shape : sequence of 3 int
+            Voxels along (I, P, L).
+        spacing_mm : sequence of 3 float
+            Along (I, P, L).
+        center_lps : sequence of 3 float
+            LPS position of its centre in mm.
+        """
+        i, p, ell = (int(n) for n in shape)
+        di, dp, dl = (float(s) for s in spacing_mm)
+        x, y, z = center_lps
+        origin = (x - (ell - 1) / 2 * dl, y - (p - 1) / 2 * dp, z + (i - 1) / 2 * di)
+        return cls((i, p, ell), (di, dp, dl), origin)
+
     @property
     def size_mm(self) -> tuple[float, float, float]:
         """Extent along (I, P, L), outer edge to outer edge, in mm."""

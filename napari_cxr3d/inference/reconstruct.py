@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from napari_cxr3d.errors import InvalidInputError
-from napari_cxr3d.imaging import Radiograph, Volume
+from napari_cxr3d.imaging import Grid, Radiograph, Volume
 from napari_cxr3d.inference import reconstruct_memory as memory
 from napari_cxr3d.inference import reconstruct_stages as stages
 from napari_cxr3d.inference.reconstruct_types import (
@@ -178,7 +178,7 @@ class _Run:
             detector_shape=self.model.detector_shape,
             field_mm=stages.field_mm(self.bundle),
         )
-        self.grid = stages.centered_grid(self.model)
+        self.grid = Grid.centered(self.model.volume_shape, self.model.spacing_mm)
         self.mode = stages.consistency_mode(
             self.request.consistency, self.prepared.exact, self.model.window
         )

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "COARSE_START",
     "KIND",
-    "centered_grid",
     "consistency_mode",
     "field_mm",
     "gate",
@@ -276,14 +275,6 @@ def generator_of(seed: int) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(seed)
-
-
-def centered_grid(model: ReconstructionModel) -> Grid:
-    """The model's grid around LPS (0, 0, 0)."""
-    i, p, ell = model.volume_shape
-    di, dp, dl = model.spacing_mm
-    origin = (-(ell - 1) / 2 * dl, -(p - 1) / 2 * dp, (i - 1) / 2 * di)
-    return Grid(model.volume_shape, model.spacing_mm, origin)
 
 
 def synthetic_volume(hu: npt.NDArray[Any], grid: Grid, name: str) -> Volume:

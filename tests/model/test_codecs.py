@@ -183,23 +183,14 @@ def test_the_presets_have_the_stated_sizes() -> None:
     assert 2 * counts["demo"] < 16 * 2**20
 
 
-def test_a_codec_of_the_tiny_preset_survives_its_bundle(tiny, tmp_path) -> None:
+def test_a_codec_of_the_tiny_preset_survives_its_bundle(tiny, codec_card, tmp_path) -> None:
     from napari_cxr3d.models import open_bundle, write_bundle
 
-    card = {
-        "name": "codec-tiny",
-        "version": "1.0",
-        "kind": "codec",
-        "licence": "BSD-3-Clause",
-        "intended_use": "Tests.",
-        "limits": "Untrained.",
-        "synthetic_training": True,
-        "preprocessing": {"hu_window": [-1000, 1000]},
-        "training": {"command": None, "seed": None, "data": None},
-        "metrics": {},
-    }
     path = write_bundle(
-        tmp_path / "codec.zip", network=PRESETS["tiny"], state=tiny.state_dict(), card=card
+        tmp_path / "codec.zip",
+        network=PRESETS["tiny"],
+        state=tiny.state_dict(),
+        card=codec_card("codec-tiny"),
     )
     loaded = open_bundle(path).network()
     x = smooth(1, 1, 16, 16, 16)

@@ -110,26 +110,14 @@ def test_what_is_no_slice_is_refused(tiny) -> None:
         tiny.encode(volumes(1, 1, 3, 15, 16))
 
 
-def test_a_codec_of_slices_survives_its_bundle(tiny, tmp_path) -> None:
+def test_a_codec_of_slices_survives_its_bundle(tiny, codec_card, tmp_path) -> None:
     from napari_cxr3d.models import open_bundle, write_bundle
 
-    card = {
-        "name": "slice-codec-tiny",
-        "version": "1.0",
-        "kind": "codec",
-        "licence": "BSD-3-Clause",
-        "intended_use": "Tests.",
-        "limits": "Untrained.",
-        "synthetic_training": True,
-        "preprocessing": {"hu_window": [-1000, 1000]},
-        "training": {"command": None, "seed": None, "data": None},
-        "metrics": {},
-    }
     path = write_bundle(
         tmp_path / "c.zip",
         network=SLICE_PRESETS["tiny"],
         state=tiny.state_dict(),
-        card=card,
+        card=codec_card("slice-codec-tiny"),
         dtype="float32",
     )
     x = volumes(1, 1, 2, 16, 16)

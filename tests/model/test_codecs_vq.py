@@ -139,26 +139,14 @@ def test_sizes_that_make_no_codec_are_refused() -> None:
     assert not hasattr(KLCodec(channels=[8], norm_num_groups=8), "codebook")
 
 
-def test_a_quantised_codec_survives_its_bundle(tiny, tmp_path) -> None:
+def test_a_quantised_codec_survives_its_bundle(tiny, codec_card, tmp_path) -> None:
     from napari_cxr3d.models import open_bundle, write_bundle
 
-    card = {
-        "name": "vq-codec-tiny",
-        "version": "1.0",
-        "kind": "codec",
-        "licence": "BSD-3-Clause",
-        "intended_use": "Tests.",
-        "limits": "Untrained.",
-        "synthetic_training": True,
-        "preprocessing": {"hu_window": [-1000, 1000]},
-        "training": {"command": None, "seed": None, "data": None},
-        "metrics": {},
-    }
     path = write_bundle(
         tmp_path / "c.zip",
         network=VQ_PRESETS["tiny"],
         state=tiny.state_dict(),
-        card=card,
+        card=codec_card("vq-codec-tiny"),
         dtype="float32",
     )
     x = volumes(1, 1, 8, 8, 8)

@@ -153,3 +153,9 @@ def test_an_impossible_grid_is_refused(wrong):
 )
 def test_directions_have_the_patients_letters(direction, letters):
     assert orientation_letters(direction) == letters
+
+
+def test_a_grid_about_a_point_has_it_in_its_middle():
+    grid = Grid.centered((3, 4, 5), (2.0, 3.0, 0.5), (10.0, -20.0, 30.0))
+    assert grid.center_lps == pytest.approx((10.0, -20.0, 30.0))
+    assert grid.origin_lps == pytest.approx((9.0, -24.5, 32.0))

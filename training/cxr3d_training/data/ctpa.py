@@ -174,8 +174,5 @@ def interleaved(even: npt.NDArray[Any], odd: npt.NDArray[Any]) -> Array:
 
 def _resized(grid: Grid, shape: Sequence[int]) -> Grid:
     """The same box cut into other voxels."""
-    i, p, ell = (int(n) for n in shape)
-    si, sp, sl = (s / n for s, n in zip(grid.size_mm, (i, p, ell), strict=True))
-    x, y, z = grid.center_lps
-    origin = (x - (ell - 1) / 2 * sl, y - (p - 1) / 2 * sp, z + (i - 1) / 2 * si)
-    return Grid((i, p, ell), (si, sp, sl), origin)
+    spacing = [size / int(n) for size, n in zip(grid.size_mm, shape, strict=True)]
+    return Grid.centered(shape, spacing, grid.center_lps)

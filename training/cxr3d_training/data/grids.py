@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cxr3d_training.data.cohort import CohortCase
 from napari_cxr3d.errors import InvalidInputError
-from napari_cxr3d.imaging import Volume
+from napari_cxr3d.imaging import Grid, Volume
 
 __all__ = ["centered_grid", "on_grid"]
 
@@ -76,9 +76,8 @@ def centered_grid(hu: npt.NDArray[Any], spacing_mm: Sequence[float]) -> Volume:
     spacing_mm : sequence of 3 float
         Along (I, P, L).
     """
-    i, p, ell = ((n - 1) / 2 * s for n, s in zip(hu.shape, spacing_mm, strict=True))
-    di, dp, dl = (float(s) for s in spacing_mm)
-    return Volume(hu=hu, spacing_mm=(di, dp, dl), origin_lps=(-ell, -p, i))
+    grid = Grid.centered(hu.shape, spacing_mm)
+    return Volume(hu=hu, spacing_mm=grid.spacing_mm, origin_lps=grid.origin_lps)
 
 
 def _placed(
