@@ -12,7 +12,7 @@ from cxr3d_training.data.cohort import CohortCase
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.imaging import Grid, Volume
 
-__all__ = ["centered_grid", "on_grid"]
+__all__ = ["block_start", "centered_grid", "on_grid"]
 
 _AIR_HU = -1000
 
@@ -52,18 +52,24 @@ def on_grid(
             why=f"{case.id} has {case.spacing_mm} mm, the model {tuple(spacing_mm)} mm",
             remedy="set data_options.spacing_mm, or prepare the dataset with that --spacing-mm",
         )
+    start = block_start(case, shape)
+    maps = {
+        "body": _placed(np.asarray(case.body).astype(bool), start, shape, False),
+        "lungs": _placed(np.asarray(case.lungs).astype(bool), start, shape, False),
+    }
+    return centered_grid(_placed(np.asarray(case.hu), start, shape, _AIR_HU), spacing_mm), maps
+
+
+def block_start(case: CohortCase, shape: Sequence[int]) -> tuple[int, int, int]:
+    """The voxel of a case that becomes the first one `on_grid`; it may lie outside."""
     body = np.asarray(case.body).astype(bool)
     middle = [(n - 1) / 2 for n in case.shape]
     for axis, others in ((1, (0, 2)), (2, (0, 1))):
         there = np.flatnonzero(body.any(axis=others))
         if len(there):
             middle[axis] = (there[0] + there[-1]) / 2
-    start = [round(m - (n - 1) / 2) for m, n in zip(middle, shape, strict=True)]
-    maps = {
-        "body": _placed(body, start, shape, False),
-        "lungs": _placed(np.asarray(case.lungs).astype(bool), start, shape, False),
-    }
-    return centered_grid(_placed(np.asarray(case.hu), start, shape, _AIR_HU), spacing_mm), maps
+    i, p, ell = (round(m - (n - 1) / 2) for m, n in zip(middle, shape, strict=True))
+    return i, p, ell
 
 
 def centered_grid(hu: npt.NDArray[Any], spacing_mm: Sequence[float]) -> Volume:

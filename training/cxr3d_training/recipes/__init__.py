@@ -48,6 +48,10 @@ RECIPES: Mapping[str, Entry] = {
         "cxr3d_training.recipes.xray2ctpa:Xray2CtpaRecipe",
         "a CT from one chest X-ray by the published X-ray2CTPA, in four stages",
     ),
+    "xwin": Entry(
+        "cxr3d_training.recipes.xwin:XWinRecipe",
+        "X-WIN, a world model of the chest X-ray: what it would show from elsewhere",
+    ),
 }
 
 
