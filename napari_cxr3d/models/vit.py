@@ -82,7 +82,8 @@ class TransformerBlock(nn.Module):
         q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
         seen = functional.scaled_dot_product_attention(q, k, v)
         x = x + self.join(seen.transpose(1, 2).reshape(b, n, dim))
-        return x + self.narrow(functional.gelu(self.widen(self.norm2(x))))
+        out: Tensor = x + self.narrow(functional.gelu(self.widen(self.norm2(x))))
+        return out
 
 
 class VisionTransformer(nn.Module):
@@ -96,10 +97,20 @@ class VisionTransformer(nn.Module):
         Edge of a patch in pixels.
     dim, depth, heads : int
         Width, blocks and attention heads; ViT-B is 768, 12, 12, ViT-L 1024, 24, 16.
+    learned_position : bool
+        Whether what is added to the sines of the patches' places is trained; see
+        `napari_cxr3d.models.vit_hub`.
     """
 
     def __init__(
-        self, *, image_size: tuple[int, int], patch_size: int, dim: int, depth: int, heads: int
+        self,
+        *,
+        image_size: tuple[int, int],
+        patch_size: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        learned_position: bool = False,
     ) -> None:
         super().__init__()
         rows, cols = (int(n) for n in image_size)
@@ -117,6 +128,9 @@ class VisionTransformer(nn.Module):
         self.norm = nn.LayerNorm(dim, eps=1e-6)
         self.position: Tensor
         self.register_buffer("position", position_embedding(*self.grid, dim), persistent=False)
+        self.position_change: nn.Parameter | None = None
+        if learned_position:
+            self.position_change = nn.Parameter(torch.zeros(self.grid[0] * self.grid[1], dim))
         initialise(self)
         for index, block in enumerate(self.blocks, start=1):  # I-JEPA, BEiT: deeper is smaller
             assert isinstance(block, TransformerBlock)
@@ -140,6 +154,8 @@ class VisionTransformer(nn.Module):
         b, (rows, cols), p = len(pictures), self.grid, self.patch_size
         patches = pictures.reshape(b, rows, p, cols, p).transpose(2, 3).reshape(b, -1, p * p)
         x = self.patches(patches) + self.position
+        if self.position_change is not None:
+            x = x + self.position_change
         if shown is not None:
             x = x.gather(1, shown[..., None].expand(-1, -1, x.shape[-1]))
         for block in self.blocks:

@@ -212,7 +212,8 @@ class XWin(OrbitModel):
     yaw_range, yaw_step : floats
         Degrees; published -90 to 90 by 3.
     encoder : dict
-        ``patch_size``, ``dim``, ``depth``, ``heads`` of the `VisionTransformer`.
+        ``patch_size``, ``dim``, ``depth``, ``heads``, ``learned_position`` of the
+        `VisionTransformer`.
     predictor : dict
         ``dim``, ``depth``, ``heads`` of the `ViewPredictor`.
     renderer : dict, optional
@@ -228,7 +229,7 @@ class XWin(OrbitModel):
         field_mm: float,
         source_to_isocenter_mm: float,
         source_to_detector_mm: float,
-        encoder: dict[str, int],
+        encoder: dict[str, Any],
         predictor: dict[str, int],
         renderer: dict[str, Any] | None = None,
         yaw_range: Sequence[float] = (-90.0, 90.0),

@@ -53,6 +53,7 @@ from cxr3d_training.recipes.orbit_validation import OrbitValidation
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.models.network import build_network, outline_network
 from napari_cxr3d.models.orbit_model import standardised
+from napari_cxr3d.models.vit_hub import begin_from_dinov2, read_dinov2
 from napari_cxr3d.models.world_model import DomainCritic, MaskPredictor, XWin
 from napari_cxr3d.progress import CancelToken, ProgressCallback
 
@@ -73,6 +74,9 @@ class XWinConfig(RecipeConfig):
         ``dim``, ``depth`` and ``heads`` of the `MaskPredictor`.
     critic_dim : int
         Width of the `DomainCritic`.
+    encoder_from : str or None
+        Folder of a DINOv2 or of RAD-DINO whose weights the encoders begin with; the encoder of
+        `model` then needs their width and depth, and ``learned_position``.
     volume_shape, spacing_mm : tuple of 3
         The grid on which cases are rendered.
     poses : OrbitPoses
@@ -110,6 +114,7 @@ class XWinConfig(RecipeConfig):
     model: dict[str, Any]
     masker: dict[str, int]
     critic_dim: int
+    encoder_from: str | None = None
     volume_shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     poses: OrbitPoses = field(default_factory=OrbitPoses)
@@ -138,7 +143,7 @@ class XWinRecipe(Recipe):
     Config = XWinConfig
     monitor = "latent_ratio"
     unused_parameters = True  # a term that is off leaves its network out
-    paths = ("radiographs",)
+    paths = ("encoder_from", "radiographs")
     config: XWinConfig
 
     def __init__(self, config: XWinConfig) -> None:
@@ -180,6 +185,10 @@ class XWinRecipe(Recipe):
         model = build_network(self.config.model)
         assert isinstance(model, XWin)  # its outline was one
         assert model.renderer is not None
+        if self.config.encoder_from is not None:
+            state = read_dinov2(self.config.encoder_from)
+            for encoder in (model.encoder, model.target_encoder):
+                begin_from_dinov2(encoder, state)
         return {
             "encoder": model.encoder,
             "target": model.target_encoder,
