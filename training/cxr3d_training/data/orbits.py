@@ -24,7 +24,7 @@ from cxr3d_training.data.views import ViewRenderer
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.imaging import Grid, Volume, XrayView
 
-__all__ = ["LandmarkSet", "OrbitEpisodes", "OrbitPoses", "orbit_of", "orbit_views"]
+__all__ = ["LandmarkSet", "OrbitEpisodes", "OrbitPoses", "case_shift", "orbit_of", "orbit_views"]
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -315,6 +315,16 @@ def orbit_views(base: XrayView, yaws: Sequence[float]) -> tuple[XrayView, ...]:
     return tuple(turned(base, (yaw, 0.0, 0.0)) for yaw in yaws)
 
 
+def case_shift(case: CohortCase, volume: Volume) -> npt.NDArray[np.float64]:
+    """What takes LPS points of a case into the frame of its block by `on_grid`, mm, shape (3,)."""
+    i, p, ell = (
+        first * step
+        for first, step in zip(block_start(case, volume.shape), volume.spacing_mm, strict=True)
+    )
+    shift: npt.NDArray[np.float64] = np.subtract(volume.origin_lps, case.origin_lps)
+    return shift - np.array([ell, p, -i])
+
+
 def orbit_of(
     case: CohortCase,
     base: XrayView,
@@ -360,11 +370,10 @@ def _carried(
     """
     if not np.isfinite(points).all() or not len(points):
         return points
-    # From the case's frame to that of its block, which was moved without interpolation.
-    block = np.array(block_start(case, volume.shape))
     spacing = np.array(volume.spacing_mm)
-    x, y, z = (points - np.array(case.origin_lps)).T
-    old = np.stack([-z, y, x], axis=1) / spacing - block
+    first = np.array(volume.origin_lps)
+    x, y, z = (points + case_shift(case, volume) - first).T
+    old = np.stack([-z, y, x], axis=1) / spacing
     was = np.stack([maps[axis] for axis in "ipl"], axis=-1).reshape(-1, 3).astype(np.float64)
     now = np.indices(volume.shape).reshape(3, -1).T.astype(np.float64)
     inner = np.flatnonzero((was > 0).all(1) & (was < np.array(volume.shape) - 1).all(1))
@@ -372,7 +381,6 @@ def _carried(
     ones = np.ones((len(chosen), 1))
     fit, *_ = np.linalg.lstsq(np.hstack([was[chosen], ones]), now[chosen], rcond=None)
     i, p, ell = (np.hstack([old, np.ones((len(old), 1))]) @ fit * spacing).T
-    first = np.array(volume.origin_lps)
     moved: npt.NDArray[np.float64] = first + np.stack([ell, p, -i], axis=1)
     return moved
 

@@ -360,7 +360,8 @@ class XWinRecipe(Recipe):
         self, nets: Networks, cases: Sequence[CohortCase], device: torch.device
     ) -> dict[str, float]:
         """See `OrbitValidation.figures`."""
-        return self._validation.figures(self.model_of(nets).to(device), cases, device)
+        model = self.model_of(nets).to(device)
+        return self._validation.figures(model, cases, device)
 
     # --- evaluation and export --------------------------------------------------------------------
 
