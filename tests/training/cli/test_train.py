@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from napari_cxr3d.errors import InvalidInputError
+
 from .conftest import Command  # noqa: TID252  (tests is no package)
 
 
@@ -219,11 +221,27 @@ def test_a_sweep_fills_a_table_that_resumes(
     assert ranked["monitor"] == "l1"
 
 
+def test_an_ablation_changes_one_setting_at_a_time() -> None:
+    from cxr3d_training.engine.sweep import one_at_a_time
+
+    base = {"losses": {"a": 1.0, "b": 2.0}, "steps": 3}
+    assert one_at_a_time(["losses.a=0", "losses.b+steps=0,3"], base) == [
+        {"losses.a": 1.0, "losses.b": 2.0, "steps": 3},
+        {"losses.a": 0, "losses.b": 2.0, "steps": 3},
+        {"losses.a": 1.0, "losses.b": 0, "steps": 0},
+        {"losses.a": 1.0, "losses.b": 3, "steps": 3},
+    ]
+    with pytest.raises(InvalidInputError, match=r"losses\.c"):
+        one_at_a_time(["losses.c=0"], base)
+
+
 def test_a_sweep_reads_lists_and_refuses_what_it_cannot_use(
     command: Command, tmp_path: Path
 ) -> None:
     from cxr3d_training.engine.sweep import grid
 
+    assert grid(["a+b=1,2"]) == [{"a": 1, "b": 1}, {"a": 2, "b": 2}]
+    assert "twice" in str(pytest.raises(InvalidInputError, grid, ["a+b=1", "b=2"]).value)
     assert grid(["a=[1,2],[3,4]", "b=x"]) == [{"a": [1, 2], "b": "x"}, {"a": [3, 4], "b": "x"}]
     options = ("--preset", "tiny", "--accelerator", "cpu", "--out", tmp_path / "sweep")
     assert "twice" in command("sweep", "codec", "a=1", "a=2", *options, status=2).stderr

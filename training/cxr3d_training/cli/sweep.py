@@ -38,6 +38,13 @@ def sweep(
             metavar="FOLDER", show_default=False, help="Folder of the table and the runs."
         ),
     ],
+    one_at_a_time: Annotated[
+        bool,
+        typer.Option(
+            "--one-at-a-time",
+            help="The settings as they are, then every value alone: an ablation.",
+        ),
+    ] = False,
     accelerator: Annotated[Accelerator, typer.Option(help="Kind of device.")] = "auto",
     max_minutes: MaxMinutes = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
@@ -46,17 +53,18 @@ def sweep(
 
     sweep.csv and sweep.json hold a row a combination, and are written after each. The same
     command goes on where it was stopped: what is finished is not run again, what was begun is
-    resumed, what failed is tried again. More values may be added later.
+    resumed, what failed is tried again. More values may be added later. Keys joined by + get each
+    value together: model.yaw_step+poses.yaw_step=3,6.
     """
     require_recipe(recipe)
     preset, base = begin.read(recipe)
 
-    from cxr3d_training.engine.sweep import grid, run_sweep
+    from cxr3d_training.engine import sweep as engine
 
     with usage_errors("KEY=A,B,C"):
-        cells = grid(settings)
+        cells = engine.one_at_a_time(settings, base) if one_at_a_time else engine.grid(settings)
     with console.interruptible() as cancel, console.progress_bar("Sweeping") as progress:
-        table = run_sweep(
+        table = engine.run_sweep(
             recipe,
             base,
             cells,

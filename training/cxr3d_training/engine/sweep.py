@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from cxr3d_training.engine.settings import override, parse_override
 from napari_cxr3d.errors import Cancelled, InvalidInputError
 from napari_cxr3d.progress import CancelToken, ProgressCallback, part_of
 
-__all__ = ["SweepTable", "grid", "run_sweep"]
+__all__ = ["SweepTable", "grid", "one_at_a_time", "run_sweep"]
 
 Cell = dict[str, Any]
 _LONGEST_NAME = 100
@@ -94,24 +94,75 @@ class SweepTable:
 def grid(texts: Sequence[str]) -> list[Cell]:
     """All combinations of ``key=a,b,c`` texts, as settings by dotted key.
 
-    A comma inside brackets belongs to a value: ``crop=[32,32,32],[64,64,64]`` are two.
+    A comma inside brackets belongs to a value: ``crop=[32,32,32],[64,64,64]`` are two. Keys that
+    are joined by ``+`` get each value together: ``model.yaw_step+poses.yaw_step=3,6``.
 
     Raises
     ------
     InvalidInputError
         If a text is no setting, or a key stands twice.
     """
-    choices: dict[str, list[Any]] = {}
+    choices = _choices(texts)
+    return [
+        _joined(zip(choices, values, strict=True))
+        for values in itertools.product(*choices.values())
+    ]
+
+
+def one_at_a_time(texts: Sequence[str], base: Mapping[str, Any]) -> list[Cell]:
+    """The settings as they are, then each value of each ``key=a,b,c`` text alone: an ablation.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        As for `grid`.
+    base : mapping
+        The settings that are changed.
+
+    Raises
+    ------
+    InvalidInputError
+        As `grid`, or if a key does not stand in the settings.
+    """
+    choices = _choices(texts)
+    start = {key: _value_of(base, key) for keys in choices for key in keys}
+    cells = [start]
+    for keys, values in choices.items():
+        for value in values:
+            cell = {**start, **dict.fromkeys(keys, value)}
+            if cell not in cells:
+                cells.append(cell)
+    return cells
+
+
+def _choices(texts: Sequence[str]) -> dict[tuple[str, ...], list[Any]]:
+    choices: dict[tuple[str, ...], list[Any]] = {}
+    seen: set[str] = set()
     for text in texts:
         key, equals, values = text.partition("=")
-        if key.strip() in choices:
-            raise InvalidInputError(f"{key.strip()} stands twice")
-        choices[key.strip()] = [
-            parse_override(f"{key}{equals}{value}")[1] for value in _apart(values)
-        ]
-    return [
-        dict(zip(choices, values, strict=True)) for values in itertools.product(*choices.values())
-    ]
+        keys = tuple(part.strip() for part in key.split("+"))
+        for one in keys:
+            if one in seen:
+                raise InvalidInputError(f"{one} stands twice")
+            seen.add(one)
+        choices[keys] = [parse_override(f"{keys[0]}{equals}{value}")[1] for value in _apart(values)]
+    return choices
+
+
+def _joined(pairs: Iterable[tuple[tuple[str, ...], Any]]) -> Cell:
+    return {key: value for keys, value in pairs for key in keys}
+
+
+def _value_of(settings: Mapping[str, Any], key: str) -> Any:
+    place: Any = settings
+    for part in key.split("."):
+        if not isinstance(place, Mapping) or part not in place:
+            raise InvalidInputError(
+                f"There is no setting {key!r} to change one at a time",
+                remedy="name one that stands in the preset",
+            )
+        place = place[part]
+    return place
 
 
 def _apart(values: str) -> list[str]:
