@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from napari_cxr3d.inference.similarity import (
     similarity_map,
 )
 from napari_cxr3d.inference.similarity_epipolar import ray_of
+from napari_cxr3d.io.destination import new_file
 
 __all__ = ["TrackedPoint", "Trajectory", "track"]
 
@@ -99,6 +102,36 @@ class Trajectory:
             "median_error_mm": self.median_error_mm,
             "notes": list(self.notes),
         }
+
+    def write_csv(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Write one line a frame.
+
+        Parameters
+        ----------
+        path : path-like
+            The file.
+        overwrite : bool
+            Whether it may be replaced.
+
+        Raises
+        ------
+        ExportError
+            If it must not or cannot be written.
+        """
+        path = Path(path).expanduser()
+        columns = ("index", "yaw", "row", "column", "value", "contrast", "error_mm", "synthetic")
+        with (
+            new_file(path, overwrite=overwrite) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as stream,
+        ):
+            writer = csv.writer(stream)
+            writer.writerow(columns)
+            for p in self.points:
+                error = "" if p.error_mm is None else f"{p.error_mm:.3f}"
+                numbers = (*p.point, p.value, p.contrast)
+                line = (p.index, f"{p.yaw:g}", *(f"{n:.4f}" for n in numbers), error, True)
+                writer.writerow(line)
+        return path
 
 
 def track(
