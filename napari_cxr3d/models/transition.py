@@ -270,7 +270,9 @@ class Xray2Xray(OrbitModel):
         yaw, step = (a.to(state.device, torch.float32) for a in (yaw, step))
         parts = [
             self.transition(*rows)
-            for rows in zip(*(x.split(_ROWS_AT_ONCE) for x in (state, given, yaw, step)))
+            for rows in zip(
+                *(torch.split(x, _ROWS_AT_ONCE) for x in (state, given, yaw, step)), strict=True
+            )
         ]
         return Moved(
             torch.cat([part.state for part in parts]),
