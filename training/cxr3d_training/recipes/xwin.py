@@ -77,6 +77,9 @@ class XWinConfig(RecipeConfig):
     encoder_from : str or None
         Folder of a DINOv2 or of RAD-DINO whose weights the encoders begin with; the encoder of
         `model` then needs their width and depth, and ``learned_position``.
+    begin_from : str or None
+        Bundle of an `XWin` of the same shapes whose weights are taken over, so that trainings can
+        follow each other. Mask predictor and critic, which no bundle holds, begin anew.
     volume_shape, spacing_mm : tuple of 3
         The grid on which cases are rendered.
     poses : OrbitPoses
@@ -115,6 +118,7 @@ class XWinConfig(RecipeConfig):
     masker: dict[str, int]
     critic_dim: int
     encoder_from: str | None = None
+    begin_from: str | None = None
     volume_shape: tuple[int, int, int]
     spacing_mm: tuple[float, float, float]
     poses: OrbitPoses = field(default_factory=OrbitPoses)
@@ -143,7 +147,7 @@ class XWinRecipe(Recipe):
     Config = XWinConfig
     monitor = "latent_ratio"
     unused_parameters = True  # a term that is off leaves its network out
-    paths = ("encoder_from", "radiographs")
+    paths = ("begin_from", "encoder_from", "radiographs")
     config: XWinConfig
 
     def __init__(self, config: XWinConfig) -> None:
@@ -189,6 +193,8 @@ class XWinRecipe(Recipe):
             state = read_dinov2(self.config.encoder_from)
             for encoder in (model.encoder, model.target_encoder):
                 begin_from_dinov2(encoder, state)
+        if self.config.begin_from is not None:
+            _take_over(model, self.config.begin_from)
         return {
             "encoder": model.encoder,
             "target": model.target_encoder,
@@ -394,3 +400,17 @@ class XWinRecipe(Recipe):
             "what the training patients had in common; nothing is to be diagnosed from them",
         }
         return BundleParts(self.config.model, model.state_dict(), card)
+
+
+def _take_over(model: XWin, path: str) -> None:
+    """Weights of a bundle, all of them."""
+    from napari_cxr3d.models.bundle import open_bundle
+
+    taken = open_bundle(path).network("cpu")
+    given, wanted = (m.state_dict() for m in (taken, model))
+    if {k: v.shape for k, v in given.items()} != {k: v.shape for k, v in wanted.items()}:
+        raise InvalidInputError(
+            "The setting 'begin_from' must name a bundle of an XWin of the same shapes",
+            why=f"its network is a {type(taken).__name__} of other weights",
+        )
+    model.load_state_dict(given)
