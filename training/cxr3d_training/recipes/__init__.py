@@ -52,6 +52,10 @@ RECIPES: Mapping[str, Entry] = {
         "cxr3d_training.recipes.xwin:XWinRecipe",
         "X-WIN, a world model of the chest X-ray: what it would show from elsewhere",
     ),
+    "xray2xray": Entry(
+        "cxr3d_training.recipes.xray2xray:Xray2XrayRecipe",
+        "Xray2Xray, a world model that turns about the patient step by step",
+    ),
 }
 
 
