@@ -152,7 +152,7 @@ def test_masks_stay_within_their_scales_and_share_no_patch() -> None:
             assert (np.diff(one) > 0).all()
         assert shown.shape[1] <= 256 - hidden.shape[1]
         assert shown.shape[1] >= 0.85 * 256 - 16 - hidden.shape[1]
-        assert 0 <= min(shown.min(), hidden.min())
+        assert min(shown.min(), hidden.min()) >= 0
         assert max(shown.max(), hidden.max()) < 256
 
 
