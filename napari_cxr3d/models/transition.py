@@ -97,6 +97,7 @@ class Transition(nn.Module):
         initialise(self)
         # Three numbers among hundreds: at 0.02 their token would hardly differ with the angle.
         nn.init.normal_(self.action.weight, std=0.5)
+        nn.init.zeros_(self.leave.weight)  # begin by copying
 
     def forward(self, state: Tensor, given: Tensor, yaw: Tensor, step: Tensor) -> Moved:
         """One step.
