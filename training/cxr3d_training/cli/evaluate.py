@@ -19,7 +19,9 @@ __all__ = ["evaluate"]
 
 Side = Literal["test", "validation", "train", "all"]
 
-_OF_BUNDLES = "reconstruct"  # the recipe whose bundles can be measured without their run
+_OF_BUNDLES = "reconstruct"  # the recipes whose bundles can be measured without their runs
+_WORLD_MODELS = ("xwin", "xray2xray")
+_SWEEP = "sweep.json"
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class BundleOptions:
         typer.Option(
             metavar="NAME,...",
             show_default="all",
-            help="Tables beside the main one: steps, samples, peers, pictures; or none.",
+            help="Tables beside the main one: steps, samples, peers, pictures; of world models "
+            "retrieval, views, landmarks, tracking, domains, volumes; or none.",
         ),
     ] = None
     cases: Annotated[
@@ -67,12 +70,22 @@ class BundleOptions:
         int | None,
         typer.Option(
             metavar="N", min=1, show_default="8; 16 with pictures",
-            help="Cases of every table but the main one, and of the calibration.",
+            help="Cases of every table but the main one, and of the calibration; of world models "
+            "those of tracking, volumes and clicks.",
         ),
     ] = None  # fmt: skip
     batch: Annotated[
         int, typer.Option(metavar="N", min=1, help="Volumes at a time; 1 times each by itself.")
     ] = 1
+
+    radiographs: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            show_default=False,
+            help="World models: real chest X-rays, not of the training, to compare domains by.",
+        ),
+    ] = None
 
     @property
     def given(self) -> bool:
@@ -87,9 +100,10 @@ class BundleOptions:
         typer.BadParameter
             If an option is missing or cannot be used.
         """
-        if recipe != _OF_BUNDLES:
+        if recipe != _OF_BUNDLES and recipe not in _WORLD_MODELS:
+            known = ", ".join((_OF_BUNDLES, *_WORLD_MODELS))
             raise typer.BadParameter(
-                f"bundles are measured of the recipe {_OF_BUNDLES}, not of {recipe!r}.",
+                f"bundles are measured of the recipes {known}, not of {recipe!r}.",
                 param_hint="RUN",
             )
         if data is None or out is None:
@@ -100,27 +114,49 @@ class BundleOptions:
         if not all(name and where for name, _, where in pairs):
             raise typer.BadParameter("give NAME=BUNDLE.", param_hint="--peer")
 
+        common = {
+            "data": data,
+            "out": out,
+            "peers": {name: where for name, _, where in pairs},
+            "train_data": self.train_data,
+            "cases": self.cases,
+        }
+        if recipe in _WORLD_MODELS:
+            if self.batch != 1:
+                raise typer.BadParameter("it belongs to reconstruct.", param_hint="--batch")
+            return common | {
+                "recipe": recipe, "radiographs": self.radiographs, "plan": self._world_plan()
+            }  # fmt: skip
+        if self.radiographs is not None:
+            raise typer.BadParameter("it belongs to world models.", param_hint="--radiographs")
+
         from cxr3d_training.evaluation.reconstruct_tables import Plan
 
-        changes: dict[str, Any] = {"batch": self.batch}
-        if self.tables is not None:
-            words = () if self.tables == "none" else tuple(self.tables.split(","))
-            changes["tables"] = ("main", *words)
+        changes: dict[str, Any] = {"batch": self.batch, **self._named_tables("main")}
         if self.few is not None:
             names = (
                 "step_cases", "sample_cases", "peer_cases", "picture_cases", "calibration_cases"
             )  # fmt: skip
             changes |= dict.fromkeys(names, self.few)
         with usage_errors("--tables"):
-            plan = Plan(**changes)
-        return {
-            "data": data,
-            "out": out,
-            "peers": {name: where for name, _, where in pairs},
-            "train_data": self.train_data,
-            "cases": self.cases,
-            "plan": plan,
-        }
+            return common | {"plan": Plan(**changes)}
+
+    def _world_plan(self) -> Any:
+        from cxr3d_training.evaluation.world_model_plan import WorldModelPlan
+
+        changes = self._named_tables("latents")
+        if self.few is not None:
+            names = ("track_cases", "volume_cases", "self_match_cases")
+            changes |= dict.fromkeys(names, self.few)
+        with usage_errors("--tables"):
+            return WorldModelPlan(**changes)
+
+    def _named_tables(self, main: str) -> dict[str, Any]:
+        """The tables that were asked for, the main one always."""
+        if self.tables is None:
+            return {}
+        words = () if self.tables == "none" else tuple(self.tables.split(","))
+        return {"tables": (main, *words)}
 
 
 def evaluate(
@@ -129,7 +165,8 @@ def evaluate(
         typer.Argument(
             metavar="RUN",
             show_default=False,
-            help="The folder of a training run; with --bundle the recipe: reconstruct.",
+            help="The folder of a training run, or of a sweep; with --bundle the recipe: "
+            "reconstruct, xwin, xray2xray.",
         ),
     ],
     of_bundle: BundleOptions,
@@ -161,13 +198,20 @@ def evaluate(
 
     The report is printed as Markdown, with the convention of every number and a bootstrap
     interval over patients, and written as report.json and report.md. A bundle's evaluation that
-    was stopped goes on where it was when the same command is given again.
+    was stopped goes on where it was when the same command is given again. Of the folder of a
+    sweep the figures of all its runs are printed as one table.
     """
     if of_bundle.bundle is None and of_bundle.given:
         raise typer.BadParameter(
-            "--peer, --train-data, --tables, --cases, --few and --batch belong to it.",
+            "--peer, --train-data, --tables, --cases, --few, --batch and --radiographs belong to "
+            "it.",
             param_hint="--bundle",
         )
+    if of_bundle.bundle is None and (Path(run) / _SWEEP).is_file():
+        from cxr3d_training.evaluation.ablation import ablation_table
+
+        console.result(ablation_table(run))
+        return
     shared: dict[str, Any] = {
         "side": split,
         "device": device,
@@ -185,6 +229,12 @@ def evaluate(
                 run, data=data, out=out, which=checkpoint, **shared,
                 progress=progress, cancel=cancel,
             )  # fmt: skip
+        elif run in _WORLD_MODELS:
+            from cxr3d_training.evaluation.world_model_bundles import evaluate_world_bundles
+
+            report, files = evaluate_world_bundles(
+                of_bundle.bundle, **shared, progress=progress, cancel=cancel
+            )
         else:
             from cxr3d_training.evaluation.reconstruct_bundles import evaluate_bundles
 

@@ -131,6 +131,7 @@ def evaluate_world_model(
             "There is no case to evaluate on",
             remedy="name data with more patients by --data, or another --split",
         )
+    plan = plan.on_grid_of(cases[0])
     others = {n: p for n, p in (peers or {}).items() if isinstance(p, OrbitModel)}
     for name, peer in others.items():
         if (peer.base_view, peer.yaws) != (model.base_view, model.yaws):
@@ -175,6 +176,8 @@ class _Work:
         self.notes: list[str] = []
         self._progress, self._cancel = progress, cancel or CancelToken()
         self._done, self._doing = 0, ""
+        assert plan.volume_shape is not None  # it was resolved
+        assert plan.spacing_mm is not None
         stage = OrbitStage.of(
             model, volume_shape=plan.volume_shape, spacing_mm=plan.spacing_mm, domain=plan.domain
         )

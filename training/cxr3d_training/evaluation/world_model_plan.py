@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cxr3d_training.data import CohortCase
 from napari_cxr3d.errors import InvalidInputError
 
 __all__ = ["TABLES", "WorldModelPlan"]
 
 TABLES = ("latents", "retrieval", "views", "landmarks", "tracking", "domains", "volumes")
 """What can be measured; ``latents`` always is."""
+
+
+_EXTENT_MM = 384.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,8 +29,9 @@ class WorldModelPlan:
         What the model is called in the tables.
     domain : str
         Look of realistic X-rays; see `napari_cxr3d.xray.simulator`.
-    volume_shape, spacing_mm : tuple of 3
-        The grid on which patients are rendered.
+    volume_shape, spacing_mm : tuple of 3, optional
+        The grid on which patients are rendered; when None, the cases' own spacing, and as many
+        voxels of it as 384 mm have.
     queries : int
         Other patients on whose X-ray every landmark is clicked.
     tracked : int
@@ -44,8 +49,8 @@ class WorldModelPlan:
     tables: tuple[str, ...] = TABLES
     label: str = "ours"
     domain: str = "realistic"
-    volume_shape: tuple[int, int, int] = (64, 64, 64)
-    spacing_mm: tuple[float, float, float] = (6.0, 6.0, 6.0)
+    volume_shape: tuple[int, int, int] | None = None
+    spacing_mm: tuple[float, float, float] | None = None
     queries: int = 2
     tracked: int = 12
     track_cases: int = 16
@@ -54,6 +59,12 @@ class WorldModelPlan:
     held_out: tuple[str, ...] = ()
     hit_mm: float = 20.0
     keep: Path | None = None
+
+    def on_grid_of(self, case: CohortCase) -> WorldModelPlan:
+        """The plan with a grid: its own, or that of the case."""
+        i, p, ell = self.spacing_mm or case.spacing_mm
+        shape = self.volume_shape or (_across(i), _across(p), _across(ell))
+        return replace(self, spacing_mm=(i, p, ell), volume_shape=shape)
 
     def __post_init__(self) -> None:
         unknown = set(self.tables) - set(TABLES)
@@ -69,3 +80,7 @@ class WorldModelPlan:
                 "An evaluation needs a case, a query and an angle or more",
                 why=f"the plan is {self}",
             )
+
+
+def _across(spacing_mm: float) -> int:
+    return max(1, round(_EXTENT_MM / spacing_mm))
