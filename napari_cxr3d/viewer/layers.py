@@ -61,7 +61,7 @@ OBJECT_KEY = "napari_cxr3d_object"
 SCHEMA_VERSION = 1
 DEFAULT_WINDOW = WINDOWS["Mediastinum"]
 
-LayerKind = Literal["ct", "cxr", "drr", "labels", "uncertainty"]
+LayerKind = Literal["ct", "cxr", "drr", "labels", "uncertainty", "picture", "similarity"]
 LayerData = tuple[npt.NDArray[Any], dict[str, Any], str]
 
 _PERCENTILES = (0.5, 99.5)  # where the file asks for no window: cut burned-in marks and edges
@@ -73,8 +73,9 @@ class LayerRecord:
 
     Attributes
     ----------
-    kind : {"ct", "cxr", "drr", "labels", "uncertainty"}
-        What the layer shows; an uncertainty is a standard deviation in HU, and no CT.
+    kind : {"ct", "cxr", "drr", "labels", "uncertainty", "picture", "similarity"}
+        What the layer shows; an uncertainty is a standard deviation in HU, and no CT. A
+        picture is a copy that stands beside others, a similarity what a model finds alike.
     source : mapping
         `SourceInfo.to_metadata` of the file it came from.
     geometry : mapping
@@ -423,6 +424,8 @@ def radiograph_refusal(layer: Layer | None) -> str:
         return f"“{layer.name}” is not a grey-value image."
     if layer.multiscale or layer.ndim != 2:
         return f"“{layer.name}” is not a single picture with rows and columns."
+    if kind_of_layer(layer) in ("picture", "similarity"):
+        return f"“{layer.name}” is a copy or a map: choose the radiograph that it came from."
     return ""
 
 

@@ -34,6 +34,13 @@ _SHOWN = 220  # letters of the limits; the card has them all
 class ModelForm(QWidget):
     """A list of models, what the chosen one must not be used for, and its card.
 
+    Parameters
+    ----------
+    nothing : str
+        What to say where there is no model to choose.
+    tip : str
+        What the chosen model does.
+
     Signals
     -------
     changed
@@ -42,8 +49,15 @@ class ModelForm(QWidget):
 
     changed = Signal()
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        *,
+        nothing: str = _NO_MODEL,
+        tip: str = "The network that makes the volume.",
+    ) -> None:
         super().__init__(parent)
+        self._nothing, self._tip = nothing, tip
         self._choices: tuple[ModelChoice, ...] = ()
         self._models = QComboBox()
         self._models.currentIndexChanged.connect(self._on_changed)
@@ -67,8 +81,8 @@ class ModelForm(QWidget):
         with signals_blocked(self._models):
             self._models.clear()
             self._models.addItems([f"{each.name} {each.version}" for each in choices])
-        reason = "" if choices else _NO_MODEL
-        disable_with_reason(self._models, reason, "The network that makes the volume.")
+        reason = "" if choices else self._nothing
+        disable_with_reason(self._models, reason, self._tip)
         disable_with_reason(self._card, reason, "Training data, figures, licence and limits.")
         self._on_changed()
 
@@ -94,7 +108,7 @@ class ModelForm(QWidget):
     def _on_changed(self) -> None:
         choice = self.choice()
         if choice is None:
-            self._limits.setText(_NO_MODEL)
+            self._limits.setText(self._nothing)
             self._limits.setToolTip("")
         else:
             text = f"Limits: {choice.limits}"
