@@ -87,7 +87,7 @@ def steadiness(views: FloatImages, others: FloatImages, exposure: Exposure) -> F
     rows = slice(abs(down), views.shape[1] - abs(down))
     a, b = views[:, rows].astype(np.float64), back[:, rows].astype(np.float64)
     lost = np.square(a - b).mean((1, 2)) / np.maximum(a.var((1, 2)), _LEAST)
-    return np.clip(1 - lost, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1 - lost, 0, 1), np.float32)
 
 
 def _pixels(exposure: Exposure, rows: int) -> int:
