@@ -7,6 +7,7 @@ from napari_cxr3d.cli.drr import drr
 from napari_cxr3d.cli.embed import embed
 from napari_cxr3d.cli.info import info
 from napari_cxr3d.cli.models import models
+from napari_cxr3d.cli.novel_views import novel_views
 from napari_cxr3d.cli.phantom import phantom
 from napari_cxr3d.cli.reconstruct import reconstruct
 from napari_cxr3d.cli.similarity import similarity
@@ -19,7 +20,7 @@ app = application(
     "cxr3d",
     "Chest CT and chest X-ray as one: turn a CT into radiographs at any source angle, and X-rays "
     "into SYNTHETIC volumes.",
-    (info, drr, sweep, reconstruct, similarity, embed, phantom, doctor),
+    (info, drr, sweep, reconstruct, novel_views, similarity, embed, phantom, doctor),
 )
 app.add_typer(models)
 

@@ -23,6 +23,7 @@ HEADLESS = (
     "napari_cxr3d.inference.reconstruct",
     "napari_cxr3d.inference.reconstruct_report",
     "napari_cxr3d.inference.reconstruct_types",
+    "napari_cxr3d.inference.world_model_tasks",
     "napari_cxr3d.inference.xray_input",
     "napari_cxr3d.readers",
     "napari_cxr3d.writers",
@@ -39,6 +40,7 @@ PANELS = (
     "napari_cxr3d.widgets.study",
     "napari_cxr3d.widgets.xray",
     "napari_cxr3d.widgets.reconstruct",
+    "napari_cxr3d.widgets.world_model",
 )
 
 # In a fresh interpreter, one after the other: which watched libraries are loaded by then.

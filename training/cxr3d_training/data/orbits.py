@@ -321,8 +321,9 @@ def case_shift(case: CohortCase, volume: Volume) -> npt.NDArray[np.float64]:
         first * step
         for first, step in zip(block_start(case, volume.shape), volume.spacing_mm, strict=True)
     )
-    shift: npt.NDArray[np.float64] = np.subtract(volume.origin_lps, case.origin_lps)
-    return shift - np.array([ell, p, -i])
+    to_block = np.subtract(volume.origin_lps, case.origin_lps)
+    shift: npt.NDArray[np.float64] = to_block - np.array([ell, p, -i])
+    return shift
 
 
 def orbit_of(

@@ -381,10 +381,17 @@ class XWinRecipe(Recipe):
         cancel: CancelToken | None = None,
     ) -> Any:
         """The tables of `cxr3d_training.evaluation.world_model` on held-out patients."""
-        from cxr3d_training.evaluation.world_model import evaluate_world_model
+        from cxr3d_training.evaluation.world_model import WorldModelPlan, evaluate_world_model
 
+        plan = WorldModelPlan(
+            held_out=self.config.landmarks_held_out,
+            volume_shape=self.config.volume_shape,
+            spacing_mm=self.config.spacing_mm,
+            domain=self.config.domain,
+        )
+        model = self.model_of(nets).to(device)
         return evaluate_world_model(
-            self.model_of(nets).to(device), cases, device=device, progress=progress, cancel=cancel
+            model, cases, device=device, plan=plan, progress=progress, cancel=cancel
         )
 
     def bundle(self, nets: Networks) -> BundleParts:
