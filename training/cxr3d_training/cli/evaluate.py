@@ -83,7 +83,8 @@ class BundleOptions:
         typer.Option(
             metavar="FOLDER",
             show_default=False,
-            help="World models: real chest X-rays, not of the training, to compare domains by.",
+            help="World models: real chest X-rays to compare domains by; those that a training on "
+            "this folder would not see.",
         ),
     ] = None
 

@@ -16,6 +16,7 @@ from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.progress import CancelToken, ProgressCallback
 
 if TYPE_CHECKING:
+    from cxr3d_training.data.radiographs import RadiographCase
     from cxr3d_training.evaluation.world_model_report import WorldModelReport
     from napari_cxr3d.models.bundle import Bundle
     from napari_cxr3d.models.orbit_model import OrbitModel
@@ -69,7 +70,8 @@ def evaluate_world_bundles(
     train_data : str, optional
         Data whose training side must not be among the cases; that of `data` if None.
     radiographs : path-like, optional
-        Folder of real X-rays that no training saw; all of them are compared.
+        Folder of real X-rays: those of its validation and test sides are compared, which no
+        training on that folder sees.
     side : {"test", "validation", "train", "all"}
         The cases.
     cases : int, optional
@@ -120,7 +122,10 @@ def evaluate_world_bundles(
         held_out=plan.held_out or tuple(opened.card.get("landmarks_held_out") or ()),
         keep=plan.keep or target / KEPT,
     )
-    real = () if radiographs is None else open_radiographs(radiographs).cases
+    real: list[RadiographCase] = []
+    if radiographs is not None:
+        found = open_radiographs(radiographs)
+        real = [*found.split("validation"), *found.split("test")]
     report = evaluate_world_model(
         model,
         held_out,
