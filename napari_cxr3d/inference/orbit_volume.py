@@ -273,7 +273,8 @@ class _Run:
 
         yield from self._predict(device)
         self.notes += self.prediction.notes
-        self.arc = arc_of(self.prediction.views)
+        # a tilt, which fdk refuses and consistency takes, does not change what the yaws cover
+        self.arc = arc_of([replace(v, pitch=0.0, roll=0.0) for v in self.prediction.views])
         self.notes.append(self.arc.sentence)
         start = None
         if self.request.method == "consistency" and self.request.start == "coarse":
@@ -387,7 +388,11 @@ class _Run:
             )  # fmt: skip
             yield self._tell(stage, begin + 0.1, f"{of} views backprojected", volume)
             return volume
-        rays = solver.rays_of_orbit(views, integrals, self.grid, confidence).with_others(given)
+        ct = request.ceiling_from
+        taller = stage == "ceiling" and ct is not None and ct.size_mm[0] > self.grid.size_mm[0]
+        rays = solver.rays_of_orbit(
+            views, integrals, self.grid, confidence, beyond="body" if taller else "air"
+        ).with_others(given)
         rounds = solver.solve(
             rays, self.grid, engine, start=start if stage == "volume" else None,
             iterations=request.iterations, cancel=self.cancel,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -60,11 +61,14 @@ class Rays:
 
 
 def rays_of_orbit(
-    views: tuple[XrayView, ...], integrals: FloatArray, grid: Grid, confidence: FloatArray
+    views: tuple[XrayView, ...],
+    integrals: FloatArray,
+    grid: Grid,
+    confidence: FloatArray,
+    *,
+    beyond: Literal["air", "body"] = "air",
 ) -> Rays:
     """The rays of an orbit that meet the grid, weighted by the root of their view's confidence.
-
-    Beyond the grid there is air: world models are trained on volumes that end with it.
 
     Parameters
     ----------
@@ -76,9 +80,12 @@ def rays_of_orbit(
         Of the volume.
     confidence : ndarray of float32, shape (K,)
         0 to 1; a view whose confidence is not known counts in full.
+    beyond : {"air", "body"}
+        What lies above and below the grid; air for predicted views, since world models are
+        trained on volumes that end there.
     """
     trusted = np.sqrt(np.clip(np.nan_to_num(confidence, nan=1.0), _LEAST_CONFIDENCE, 1.0))
-    meets = np.stack([rays_through(view, grid, beyond="air") for view in views])
+    meets = np.stack([rays_through(view, grid, beyond=beyond) for view in views])
     weights = (meets * trusted[:, None, None]).astype(np.float32)
     return Rays(views, integrals, weights)
 

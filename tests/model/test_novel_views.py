@@ -324,6 +324,8 @@ def test_fdk_of_a_tilted_x_ray_is_refused_with_a_way_out(bundle, chest, small):
     request = OrbitVolumeRequest(taken(chest, pitch=8.0), bundle, **small)
     with pytest.raises(GeometryError, match="pitch"):
         list(volume_from_orbit(request, **ON_CPU))
+    solved = replace(request, method="consistency", iterations=1)
+    assert list(volume_from_orbit(solved, **ON_CPU))[-1].result.arc.limited
 
 
 @pytest.mark.parametrize(
