@@ -344,7 +344,23 @@ class Xray2XrayRecipe(Recipe):
             "what the training patients had in common; errors grow along a roll-out; nothing is "
             "to be diagnosed from them",
         }
+        if self.config.begin_from is not None:
+            card["begun_from"] = _origin(self.config.begin_from)
         return BundleParts(self.config.model, model.state_dict(), card)
+
+
+def _origin(path: str) -> dict[str, Any]:
+    """What a card says of the bundle whose vision model was taken over."""
+    from napari_cxr3d.models.bundle import open_bundle
+
+    card = open_bundle(path).card
+    told = {name: card["training"].get(name) for name in ("command", "seed", "steps", "seconds")}
+    return {
+        "name": card["name"],
+        "synthetic_training": card["synthetic_training"],
+        "checkpoint_sha256": card["training"].get("checkpoint_sha256"),
+        **told,
+    }
 
 
 def _take_over(model: Xray2Xray, path: str) -> None:
