@@ -118,6 +118,7 @@ def features_of_sweep(
 ) -> Iterator[SweepState]:
     """The patch features of the frames of a sweep, one state a frame.
 
+    The frames are display pictures of known geometry, bone bright unless they say otherwise.
     Parameters as `features_of`; `cancel` is looked at between frames.
     """
     from napari_cxr3d.inference.similarity import patch_features
@@ -128,7 +129,10 @@ def features_of_sweep(
     for frame in frames:
         if cancel is not None:
             cancel.raise_if_cancelled()
-        made.append(patch_features(prepare_picture(frame, loaded.model), loaded))
+        picture = prepare_picture(frame, loaded.model)
+        # Tracking asks for projections by this flag, and needs their geometry alone.
+        picture = replace(picture, exact=picture.center_lps is not None)
+        made.append(patch_features(picture, loaded))
         yield SweepState(len(made), len(frames))
     yield SweepState(len(made), len(frames), tuple(made))
 

@@ -27,7 +27,7 @@ METRICS = {
     "latent_error": "error of the tokens (1 - cosine)",
     "psnr": "PSNR in dB",
     "ssim": "SSIM",
-    "confidence": "how much comes back when turned back",
+    "confidence": "steadiness to another exposure, 0 to 1",
 }
 METHODS = {
     "fdk": "FDK (filtered back-projection)",

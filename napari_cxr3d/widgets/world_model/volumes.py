@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -132,8 +133,8 @@ class VolumeController:
         )  # fmt: skip
         session.panel.status.show_notes(
             "A SYNTHETIC CT was made from predicted views: a model's guess, and not for "
-            f"diagnosis.{beside}",
-            [],
+            f"diagnosis.{beside}{_figures(result.figures)}",
+            list(result.notes),
         )
         session.state_changed.emit()
 
@@ -173,6 +174,17 @@ class VolumeController:
     def _layer(self) -> Image | None:
         layer = None if self._made is None else self._made()
         return layer if layer in unwrapped_images(self._session.viewer) else None
+
+
+def _figures(figures: Mapping[str, float]) -> str:
+    """How near volume and ceiling come to the CT; ``""`` without one."""
+    if not figures:
+        return ""
+    near = [
+        f"{what} {figures[f'{key}_psnr3d']:.1f} dB, {figures[f'{key}_mae_hu']:.0f} HU"
+        for key, what in (("volume", "the volume"), ("ceiling", "the ceiling"))
+    ]
+    return f" PSNR and mean error against the CT: {'; '.join(near)}."
 
 
 def _placed(volume: Volume, center: Any) -> Volume:
