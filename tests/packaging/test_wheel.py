@@ -72,7 +72,8 @@ def test_the_wheel_holds_code_small_tables_and_weights_only(wheel: zipfile.ZipFi
 def test_every_bundled_model_is_in_the_wheel(wheel: zipfile.ZipFile, repository: Path) -> None:
     folder = repository / "napari_cxr3d" / "models" / "weights"
     files = {p.relative_to(repository).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert "napari_cxr3d/models/weights/reconstruct-demo/weights.safetensors" in files
+    for name in ("reconstruct-demo", "xray2xray-demo", "xwin-demo"):
+        assert f"napari_cxr3d/models/weights/{name}/weights.safetensors" in files
     assert files <= set(wheel.namelist())
 
 
