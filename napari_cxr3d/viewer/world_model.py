@@ -326,6 +326,7 @@ class MarkLayers:
             np.empty((0, 2)),
             name=name,
             features={"label": np.empty(0, str), "color": np.empty(0, str)},
+            feature_defaults={"label": "", "color": "#ffffff"},  # of one that was just clicked
             text=dict(_TEXT),
             size=max(2.0, _SIZE * max(rows, cols)),
             symbol=symbol,
