@@ -6,6 +6,7 @@ from cxr3d_training.cli.evaluate import evaluate
 from cxr3d_training.cli.export import export
 from cxr3d_training.cli.fit import fit
 from cxr3d_training.cli.prepare import prepare, verify
+from cxr3d_training.cli.probe import probe
 from cxr3d_training.cli.recipes import recipes
 from cxr3d_training.cli.sweep import sweep
 from napari_cxr3d.terminal.application import application
@@ -15,7 +16,7 @@ __all__ = ["app", "main"]
 app = application(
     "cxr3d-train",
     "Train the models of napari-cxr3d: data, training, evaluation, bundles of weights.",
-    (recipes, prepare, verify, fit, evaluate, export, sweep),
+    (recipes, prepare, verify, fit, evaluate, probe, export, sweep),
 )
 
 
