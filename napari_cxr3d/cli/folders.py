@@ -42,7 +42,7 @@ def require_folder(
         raise ExportError("There is a file of this name", remedy="choose another", path=there)
     if not os.access(there, os.W_OK):
         raise ExportError("This account may not write here", remedy="choose another", path=there)
-    for name in names:
+    for name in names if there == folder else ():
         require_free(folder / name, overwrite=overwrite, sources=sources)
 
 
