@@ -21,6 +21,7 @@ __all__ = ["TRACK_COLOR", "TRUTH_COLOR", "TrackLayers", "sweep_refusal", "sweep_
 
 TRACK_COLOR, TRUTH_COLOR = "#ffb000", "#56b4e9"
 _SIZE = 0.025  # of a mark, part of the frame's height
+_FILL = 0.9  # of the canvas
 
 
 def sweep_refusal(layer: Layer | None) -> str:
@@ -109,6 +110,19 @@ class TrackLayers:
                     )
                 )
             )
+
+        self._fit(sweep)
+
+    def _fit(self, sweep: Image) -> None:
+        """Show the frames face on, as large as the canvas."""
+        viewer = self._viewer
+        viewer.dims.ndisplay = 2
+        viewer.dims.order = tuple(range(viewer.dims.ndim))
+        pitch, shape = np.asarray(sweep.scale[-2:], float), np.asarray(sweep.data.shape[-2:])
+        middle = np.asarray(sweep.translate[-2:], float) + pitch * (shape - 1) / 2
+        size_mm = np.maximum(pitch * shape, 1e-6)
+        viewer.scene.camera.center = (0.0, float(middle[0]), float(middle[1]))
+        viewer.scene.camera.zoom = _FILL * float(np.min(np.array(viewer.canvas.size) / size_mm))
 
     def clear(self) -> None:
         """Take the trajectory away."""

@@ -330,6 +330,8 @@ def test_choosing_a_line_of_the_table_steps_to_its_frame(panel, viewer, pixels, 
     table = panel.track_form.table
     until(qtbot, lambda: table.topLevelItemCount() == 3)
     assert "No true place" in panel.track_form.figures
+    assert viewer.dims.point[0] == 0.0  # the canvas shows a frame, and all of it
+    assert viewer.dims.displayed == (1, 2)
     table.setCurrentItem(table.topLevelItem(2))
     assert viewer.dims.point[0] == 3.0
 

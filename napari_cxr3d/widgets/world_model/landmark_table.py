@@ -112,7 +112,8 @@ class LandmarkTable(QTreeWidget):
                 for column, text in enumerate(row.cells()):
                     item.setText(column, text)
                 item.setData(0, Qt.ItemDataRole.DecorationRole, QColor(row.color))
-                item.setForeground(5, QColor("#e0a030") if row.mutual is False else QColor())
+                doubt = QColor("#e0a030") if row.mutual is False else None
+                item.setData(5, Qt.ItemDataRole.ForegroundRole, doubt)
             self.setCurrentItem(self.topLevelItem(selected) if 0 <= selected < len(rows) else None)
 
     def _on_current(self, item: QTreeWidgetItem | None, _: QTreeWidgetItem | None) -> None:

@@ -260,6 +260,7 @@ class TrackController:
             form.plot.y_label = "similarity"
             curves = [Curve(landmark.name, angles, values, TRACK_COLOR)]
         form.plot.show_curves(curves)
+        self.show_frame(int(np.argmin(np.abs(angles))))
 
     def _on_state(self, state: SweepState) -> None:
         if state.result is None:
