@@ -227,7 +227,7 @@ def test_the_transition_can_be_trained_alone_on_the_vision_of_a_bundle(
     origin = open_bundle(first).card["training"]["checkpoint_sha256"]
     assert bundle.card["begun_from"]["name"] == "first"
     assert bundle.card["begun_from"]["checkpoint_sha256"] == origin
-    assert bundle.card["preprocessing"] == after.describe()
+    assert bundle.card["preprocessing"] == {**after.describe(), "spacing_mm": [12.0] * 3}
     with torch.inference_mode():
         cells = after.encode(torch.rand(1, 32, 32))
         drawn = after.render(after.predict(cells, after.turns([-45.0]))[0])
@@ -278,7 +278,7 @@ def test_every_preset_describes_a_model(preset: str) -> None:
         ("poses.pitch=5.0", "yaw alone"),
         ("vision_views=9", "vision_views"),
         ("codebook_momentum=1.0", "momentum"),
-        ("model._target_=napari_cxr3d.models.codecs.HaarCodec", ""),
+        ("model._target_=napari_cxr3d.models.codecs.HaarCodec", "cannot be built"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(tiny: TinyXray2Xray, change: str, told: str) -> None:
