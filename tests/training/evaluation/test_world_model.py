@@ -380,7 +380,7 @@ def test_a_bundle_is_measured_by_the_command(
     bundle = write_bundle(tmp_path / "untrained", network=network, state=state, card=card)
     out = tmp_path / "report"
     arguments = [
-        "evaluate", "xwin", "--bundle", str(bundle), "--data", "phantom:3", "--split", "train",
+        "evaluate", "xwin", "--bundle", str(bundle), "--data", "phantom:5", "--split", "train",
         "--cases", "2", "--few", "1", "--tables", "retrieval,landmarks", "--out", str(out),
     ]  # fmt: skip
     result = CliRunner().invoke(app, arguments)
