@@ -23,8 +23,10 @@ from cxr3d_training.evaluation.world_model_domains import _gap
 from cxr3d_training.evaluation.world_model_landmarks import (
     Landmarks,
     Lens,
+    RawLens,
     common_landmarks,
     landmark_rows,
+    picture_of,
     tracking_rows,
 )
 from cxr3d_training.evaluation.world_model_predictions import bins, retrieval_rows
@@ -269,6 +271,19 @@ def test_who_repeats_the_place_is_as_good_as_the_place(scenes: list[OrbitScene])
     chance = {m.name: m.value for m in by_method["chance"][0].metrics}
     assert chance["error_all"] > 2 * max(same)
     assert 0 < chance["hits_all"] < 0.02
+
+
+def test_raw_patches_of_patients_who_are_magnified_otherwise_can_be_compared(
+    scenes: list[OrbitScene],
+) -> None:
+    pixels = np.random.default_rng(0).random((128, 128), np.float32)
+    sizes = set()
+    for zoom in (0.93, 1.0, 1.07):
+        view = replace(scenes[0].stage.base, detector_shape=(128, 128), pixel_mm=3.4375 * zoom)
+        (features,) = RawLens().features([picture_of(view, pixels, exact=False)])
+        sizes.add((features.tokens.shape, features.model))
+    assert len(sizes) == 1
+    assert sizes.pop()[0] == (128, 128, 17 * 17)
 
 
 def test_errors_of_tracking_are_those_at_the_true_projections(scenes: list[OrbitScene]) -> None:

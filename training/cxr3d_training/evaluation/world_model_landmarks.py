@@ -40,6 +40,7 @@ DRR, XRAY = CONTEXTS
 PAIRS = {"DRR to DRR": (DRR, DRR), "DRR to X-ray": (DRR, XRAY), "X-ray to DRR": (XRAY, DRR)}
 """What is clicked and what is searched, of another patient."""
 
+_RAW_PARTS = 8  # windows across the detector: 55 mm of 440
 SAME_PLACE, CHANCE = "same place", "chance"
 
 Places = npt.NDArray[np.float64]
@@ -75,8 +76,11 @@ class RawLens(Lens):
     """Normalised cross-correlation of the pixels themselves."""
 
     def features(self, pictures: Sequence[OrbitPicture]) -> tuple[PatchFeatures, ...]:
-        """Windows about every pixel."""
-        return tuple(raw_patches(picture) for picture in pictures)
+        """Windows about every pixel, of as many pixels whatever a pixel measures."""
+        return tuple(
+            raw_patches(picture, side_mm=picture.view.pixel_mm * picture.shape[1] / _RAW_PARTS)
+            for picture in pictures
+        )
 
 
 @dataclass(frozen=True)
