@@ -10,7 +10,7 @@ import pytest
 
 from cxr3d_training.data import Cohort, open_cohort
 from cxr3d_training.data.conditioning import Conditioning
-from cxr3d_training.data.phantoms import STREAM, parse_phantoms
+from cxr3d_training.data.phantoms import STREAM, parse_phantoms, phantom_findings
 from cxr3d_training.data.prepare import prepare
 from napari_cxr3d.errors import InvalidInputError
 
@@ -70,6 +70,25 @@ def test_a_larger_cohort_never_tests_on_what_a_smaller_one_trained_on() -> None:
     small, large = sides(37), sides(400)
     assert small == {name: large[name] for name in small}
     assert sorted(set(small.values())) == ["test", "train", "validation"]
+
+
+def test_phantoms_with_findings_are_the_same_patients_as_those_who_are_well(
+    three: Cohort, cache: Path, tmp_path: Path
+) -> None:
+    ill = open_cohort("phantom:3:0:random", cache=cache, in_background=False, **OPTIONS)
+    assert [case.patient for case in ill.cases] == [case.patient for case in three.cases]
+    assert {case.id for case in ill.cases}.isdisjoint(case.id for case in three.cases)
+    assert not any(any(case.labels.values()) for case in three.cases)
+    assert any(any(case.labels.values()) for case in ill.cases)
+    assert any(not np.array_equal(a.hu, b.hu) for a, b in zip(ill.cases, three.cases, strict=True))
+    prepare("phantom:3:0:random", tmp_path / "set", settings=Conditioning(spacing_mm=(12.0,) * 3))
+    stored = open_cohort(tmp_path / "set")
+    for made, kept in zip(ill.cases, stored.cases, strict=True):
+        assert (made.id, made.patient, made.facts) == (kept.id, kept.patient, kept.facts)
+    assert phantom_findings("phantom:3:0:random") == "random"
+    assert phantom_findings("phantom:3:0") is None
+    assert parse_phantoms("phantom:3:random") is None
+    assert parse_phantoms("phantom:3:1:random") == parse_phantoms("phantom:3:1")
 
 
 def test_streams_have_no_phantom_in_common() -> None:

@@ -102,10 +102,10 @@ def sides(cohort: Cohort) -> tuple[ProbeSet, ProbeSet, ProbeSet]:
 
 def test_labels_are_those_with_enough_of_both_kinds(cohort: Cohort) -> None:
     cases = {side: cohort.split(side) for side in ("train", "validation", "test")}
-    assert usable_labels(cases, 4) == LABELS  # type: ignore[arg-type]
-    assert usable_labels(cases, 11) == ("cardiomegaly",)  # type: ignore[arg-type]
+    assert usable_labels(cases, 4) == LABELS
+    assert usable_labels(cases, 11) == ("cardiomegaly",)
     with pytest.raises(InvalidInputError, match="enough of both kinds"):
-        usable_labels(cases, 12)  # type: ignore[arg-type]
+        usable_labels(cases, 12)
 
 
 def test_a_planted_label_is_found_and_chance_is_not(sides: tuple[ProbeSet, ...]) -> None:

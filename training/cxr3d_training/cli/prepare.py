@@ -223,7 +223,8 @@ def prepare(
             metavar="SOURCE",
             show_default=False,
             help="A folder of CTs (searched with its subfolders), a volume file, a list (.txt, "
-            ".csv), or phantom:N for N phantoms (phantom:N:S for those of stream S).",
+            ".csv), or phantom:N for N phantoms (phantom:N:S for those of stream S, "
+            "phantom:N:S:random with findings).",
         ),
     ],
     out: Annotated[

@@ -24,8 +24,9 @@ def start(
     folder: Path,
     settings: Mapping[str, Any],
     size_mm: tuple[float, float, float],
+    findings: str | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Begin to make ``phantom:COUNT:STREAM`` into a folder.
+    """Begin to make ``phantom:COUNT:STREAM[:FINDINGS]`` into a folder.
 
     Parameters
     ----------
@@ -37,9 +38,11 @@ def start(
         Those of `Conditioning`, in JSON's terms.
     size_mm : tuple of 3 float
         Extent of the phantoms.
+    findings : str or None
+        See `phantoms.make_phantom`.
     """
     order = {
-        "source": f"phantom:{count}:{stream}",
+        "source": f"phantom:{count}:{stream}" + (f":{findings}" if findings else ""),
         "folder": str(folder),
         "settings": dict(settings),
         "size_mm": list(size_mm),

@@ -151,7 +151,7 @@ def build_manifest(
     phantoms = sorted((c for c in present if c.startswith("phantom-")), key=_seed)
     ids = [*phantoms, *sorted(notes)]
     one_of = _joined([{note.patient for note in notes[case]} for case in notes])
-    patients = {c: one_of[notes[c][0].patient] if c in notes else c for c in ids}
+    patients = {c: one_of[notes[c][0].patient] if c in notes else _body(c) for c in ids}
     records = {c: case_record(dataset, c) for c in ids}
     labels = {c: _labels(records[c], notes.get(c, [])) for c in ids}
 
@@ -267,7 +267,12 @@ def _asked_for(notes: Mapping[str, list[Note]], one_of: Mapping[str, str]) -> di
 
 
 def _seed(case_id: str) -> int:
-    return int(case_id.removeprefix("phantom-"))
+    return int(_body(case_id).removeprefix("phantom-"))
+
+
+def _body(case_id: str) -> str:
+    """The patient of a phantom, who may be there well and ill."""
+    return case_id.removesuffix("-random")
 
 
 def _versions() -> dict[str, str]:

@@ -24,6 +24,8 @@ from cxr3d_training.data.phantoms import (
     make_phantom,
     parse_phantoms,
     phantom_code,
+    phantom_findings,
+    phantom_name,
 )
 from cxr3d_training.data.sources import CtSource, find_sources
 from cxr3d_training.data.split import DEFAULT_FRACTIONS, Side, assign_sides, check_side
@@ -77,7 +79,8 @@ def open_cohort(
     ----------
     spec : str or Path
         - ``phantom:200``: two hundred phantoms, made when they are needed and kept in a cache on
-          disk; ``phantom:200:3`` are other ones, those of stream 3.
+          disk; ``phantom:200:3`` are other ones, those of stream 3, who are well too;
+          ``phantom:200:3:random`` are the same with findings drawn at random;
         - a folder that ``cxr3d-train prepare`` has written;
         - a folder of CTs, a volume file, or a list (.txt, .csv), conditioned in memory;
         - ``A + 30% B``: three in ten draws take a case of B (see `cohort.mix`).
@@ -215,28 +218,32 @@ def _open(spec: str, options: _Options, assume_different_patients: bool) -> Coho
 
 def _phantoms(spec: str, seeds: list[int], options: _Options) -> Cohort:
     settings, size_mm = options.settings, options.size_mm
-    names = {seed: f"phantom-{seed}" for seed in seeds}
-    sides = assign_sides(names.values(), fractions=options.fractions, in_order=True)
+    findings = phantom_findings(spec)
+    names = {seed: phantom_name(seed, findings) for seed in seeds}
+    bodies = {seed: phantom_name(seed) for seed in seeds}
+    sides = assign_sides(bodies.values(), fractions=options.fractions, in_order=True)
     folder = None if options.cache is None else options.cache / _cache_key(settings, size_mm)
     cases = []
     for seed, name in names.items():
 
         def make(seed: int = seed) -> Prepared:
-            return make_phantom(seed, settings, size_mm=size_mm)
+            return make_phantom(seed, settings, size_mm=size_mm, findings=findings)
 
         content = (
             MadeContent(name, make, options.memory)
             if folder is None
             else CachedContent(folder, name, make, options.memory)
         )
-        case = CohortCase(name, name, content, synthetic=True, licence=PHANTOM_LICENCE)
-        cases.append((case, sides[name]))
+        body = bodies[seed]
+        case = CohortCase(name, body, content, synthetic=True, licence=PHANTOM_LICENCE)
+        cases.append((case, sides[body]))
     cohort = Cohort(cases, name=spec)
     if folder is not None and options.background:
         missing = sum(not (case_folder(folder, n) / "zarr.json").is_file() for n in names.values())
         if missing >= _WORTH_A_PROCESS:
-            stream = seeds[0] // STREAM
-            process = background.start(len(seeds), stream, folder, settings.to_dict(), size_mm)
+            process = background.start(
+                len(seeds), seeds[0] // STREAM, folder, settings.to_dict(), size_mm, findings
+            )
             weakref.finalize(cohort, background.stop, process)
     return cohort
 

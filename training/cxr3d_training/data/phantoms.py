@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass, replace
+from dataclasses import fields, is_dataclass, replace
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
@@ -21,6 +21,8 @@ __all__ = [
     "make_phantom",
     "parse_phantoms",
     "phantom_code",
+    "phantom_findings",
+    "phantom_name",
     "phantom_seeds",
 ]
 
@@ -31,7 +33,7 @@ STREAM = 1_000_000
 """Phantoms of one stream: ``phantom:N:S`` has the seeds S * STREAM + 0 ... N - 1."""
 
 
-_NAMED = re.compile(r"phantom:(\d+)(?::(\d+))?")
+_NAMED = re.compile(r"phantom:(\d+)(?::(\d+)(?::(random))?)?")
 
 
 def phantom_seeds(count: int, stream: int = 0) -> list[int]:
@@ -51,11 +53,22 @@ def phantom_seeds(count: int, stream: int = 0) -> list[int]:
 
 
 def parse_phantoms(source: str) -> list[int] | None:
-    """The seeds that ``phantom:N`` or ``phantom:N:STREAM`` names; None for anything else."""
+    """The seeds that ``phantom:N[:STREAM[:random]]`` names; None for anything else."""
     match = _NAMED.fullmatch(source)
     if match is None:
         return None
     return phantom_seeds(int(match[1]), int(match[2] or 0))
+
+
+def phantom_findings(source: str) -> str | None:
+    """``random`` for ``phantom:N:STREAM:random``, None for phantoms that are well."""
+    match = _NAMED.fullmatch(source)
+    return None if match is None else match[3]
+
+
+def phantom_name(seed: int, findings: str | None = None) -> str:
+    """Name of a phantom's case; the same body, well and ill, is two cases of one patient."""
+    return f"phantom-{seed}" if findings is None else f"phantom-{seed}-{findings}"
 
 
 def make_phantom(
@@ -63,6 +76,7 @@ def make_phantom(
     settings: Conditioning,
     *,
     size_mm: tuple[float, float, float] = PHANTOM_SIZE_MM,
+    findings: str | None = None,
 ) -> Prepared:
     """One phantom, conditioned like a CT, with its truth.
 
@@ -74,6 +88,8 @@ def make_phantom(
         Its spacing is the phantom's own: nothing is resampled. 2 mm where it says None.
     size_mm : tuple of 3 float
         Extent along (I, P, L) in mm.
+    findings : {None, "random"}
+        None is well; ``random`` draws findings by the seed, as `make_thorax` does.
 
     Returns
     -------
@@ -88,7 +104,7 @@ def make_phantom(
         raise InvalidInputError(
             "Phantoms have the same spacing along all axes", why=f"it is {spacing} mm"
         )
-    case = make_thorax(seed, size_mm=size_mm, spacing_mm=spacing[0])
+    case = make_thorax(seed, size_mm=size_mm, spacing_mm=spacing[0], findings=findings)
     prepared = condition(
         case.volume,
         replace(settings, spacing_mm=None, least_length_mm=0.0),
@@ -112,7 +128,7 @@ def make_phantom(
 def plain(value: Any) -> Any:
     """The value in JSON's terms."""
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, Mapping):
         return {str(name): plain(v) for name, v in value.items()}
     if isinstance(value, np.ndarray | np.generic):

@@ -24,7 +24,13 @@ from cxr3d_training.data.manifest import (
     read_notes,
     write_note,
 )
-from cxr3d_training.data.phantoms import PHANTOM_SIZE_MM, parse_phantoms, phantom_code
+from cxr3d_training.data.phantoms import (
+    PHANTOM_SIZE_MM,
+    parse_phantoms,
+    phantom_code,
+    phantom_findings,
+    phantom_name,
+)
 from cxr3d_training.data.runners import Runner, here
 from cxr3d_training.data.sources import CtSource, Passed, find_sources
 from cxr3d_training.data.store import (
@@ -107,7 +113,7 @@ def prepare(
     Parameters
     ----------
     source : str or Path
-        A folder of CTs, a volume file, a list (.txt, .csv), or ``phantom:N[:STREAM]``.
+        A folder of CTs, a volume file, a list (.txt, .csv), or ``phantom:N[:STREAM[:random]]``.
     out : str or Path
         The dataset's folder; made if need be.
     settings : Conditioning
@@ -153,7 +159,7 @@ def prepare(
         clean_work(out)
         run = _Run(out, settings, progress, cancel, tell or (lambda passed: None))
         if seeds is not None:
-            tasks = run.phantom_tasks(seeds, size_mm)
+            tasks = run.phantom_tasks(seeds, size_mm, phantom_findings(str(source)))
         else:
             known = Path(source)
             root = known if known.is_dir() else known.parent
@@ -197,12 +203,14 @@ class _Run:
         self._present = set(case_ids(out))
         self._claimed: set[str] = set()  # cases that a source of this run is known to be
 
-    def phantom_tasks(self, seeds: list[int], size_mm: tuple[float, float, float]) -> list[Task]:
+    def phantom_tasks(
+        self, seeds: list[int], size_mm: tuple[float, float, float], findings: str | None
+    ) -> list[Task]:
         """The phantoms that are not there yet."""
-        names = {seed: f"phantom-{seed}" for seed in seeds}
+        names = {seed: phantom_name(seed, findings) for seed in seeds}
         missing = [seed for seed in seeds if names[seed] not in self._present]
         self.kept = len(seeds) - len(missing)
-        return [PhantomTask(names[s], s, self._settings, size_mm) for s in missing]
+        return [PhantomTask(names[s], s, self._settings, size_mm, findings) for s in missing]
 
     def ct_tasks(
         self,

@@ -77,18 +77,23 @@ class PhantomTask:
         Spacing, window and crop.
     size_mm : tuple of 3 float
         Extent along (I, P, L).
+    findings : str or None
+        See `phantoms.make_phantom`.
     """
 
     place: str
     seed: int
     settings: Conditioning
     size_mm: tuple[float, float, float]
+    findings: str | None = None
 
     def make(self) -> tuple[str, Prepared]:
         """The case and its name."""
         from cxr3d_training.data.phantoms import make_phantom
 
-        return self.place, make_phantom(self.seed, self.settings, size_mm=self.size_mm)
+        return self.place, make_phantom(
+            self.seed, self.settings, size_mm=self.size_mm, findings=self.findings
+        )
 
 
 Task = CtTask | PhantomTask
