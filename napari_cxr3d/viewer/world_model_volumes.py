@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["add_orbit_volume"]
 
 _WHOLE = Window.from_limits(-1000.0, 400.0)
+_FILL = 0.9  # of the canvas
 
 
 def add_orbit_volume(
@@ -51,4 +52,7 @@ def add_orbit_volume(
                 other.visible = False
         show_plane(viewer, Plane.CORONAL)
         jump_to(viewer, volume.center_lps)
+        down, _, across = (n * mm for n, mm in zip(volume.shape, volume.spacing_mm, strict=True))
+        height, width = viewer.canvas.size
+        viewer.scene.camera.zoom = _FILL * min(height / down, width / across)
     return unwrapped(layer)  # type: ignore[no-any-return]
