@@ -25,6 +25,15 @@ def test_cox_by_hand_with_ties_by_breslow() -> None:
     assert float(again) == pytest.approx(wanted / 3, rel=1e-6)
 
 
+def test_cox_is_that_of_r() -> None:
+    """Of coxph(Surv(time, event) ~ x, ties = "breslow") at a coefficient of 0.5, survival 3.5-3."""
+    times = torch.tensor([5, 3, 8, 2, 9, 4, 4, 7, 6, 1, 4, 5], dtype=torch.float64)
+    events = torch.tensor([1, 1, 0, 1, 1, 0, 1, 1, 0, 1, 1, 1]).bool()
+    x = [1.2, -0.3, 0.1, 2.0, -1.1, 0.4, 0.9, -0.5, 0.0, 1.5, 0.2, -0.7]
+    found = cox_loss(0.5 * torch.tensor(x, dtype=torch.float64), times, events)
+    assert float(found) * int(events.sum()) == pytest.approx(14.5678624879, abs=1e-9)
+
+
 def test_who_is_censored_counts_only_while_at_risk() -> None:
     times, events = torch.tensor([1.0, 2.0]), torch.tensor([False, True])
     assert float(cox_loss(torch.tensor([9.0, 0.0]), times, events)) == 0.0
