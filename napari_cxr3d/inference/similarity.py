@@ -123,8 +123,8 @@ class MutualMatch:
     distance_mm : float
         At the isocenter, from the point to where its match is mapped back.
     trusted : bool
-        Whether that is within one and a half patches. A match that is not found back is
-        hardly ever right; one that is may still be wrong.
+        Whether that is within one and a half patches. A match that is not found back should not
+        be relied on; one that is may still be wrong.
     """
 
     forward: SimilarityMap
