@@ -34,6 +34,7 @@ COLORMAPS = ("inferno", "viridis", "magma", "turbo")
 
 _RAMP = 0.15  # of the colours: from nothing at the threshold to all of the colour
 _SIZE = 0.022  # of a mark, part of the picture's height
+_UNNAMED = {"label": "", "color": "#ffffff"}  # a mark that was just clicked
 _TEXT = {"string": "{label}", "size": 11, "anchor": "upper_left", "color": {"feature": "color"}}
 
 
@@ -326,7 +327,7 @@ class MarkLayers:
             np.empty((0, 2)),
             name=name,
             features={"label": np.empty(0, str), "color": np.empty(0, str)},
-            feature_defaults={"label": "", "color": "#ffffff"},  # of one that was just clicked
+            feature_defaults=_UNNAMED,
             text=dict(_TEXT),
             size=max(2.0, _SIZE * max(rows, cols)),
             symbol=symbol,
@@ -343,18 +344,19 @@ class MarkLayers:
 
     def _write(self, layer: Points, marks: Sequence[Mark]) -> None:
         data = np.array([mark.point for mark in marks], float).reshape(-1, 2)
+        told = {"label": [x.label for x in marks], "color": [x.color for x in marks]}
+        moved = layer.data.shape != data.shape or not np.array_equal(layer.data, data)
         self._writing = True
         try:
-            if layer.data.shape != data.shape or not np.array_equal(layer.data, data):
+            if moved:
                 layer.selected_data = {k for k in layer.selected_data if k < len(data)}
                 layer.data = data
-            layer.features = {
-                "label": [mark.label for mark in marks],
-                "color": [mark.color for mark in marks],
-            }
-            if marks:
-                layer.face_color = [mark.color for mark in marks]
-            layer.refresh()
+            if any(list(layer.features[name]) != values for name, values in told.items()):
+                layer.features = told
+                layer.feature_defaults = _UNNAMED
+                if marks:
+                    layer.face_color = told["color"]
+                layer.refresh()
         finally:
             self._writing = False
 

@@ -240,6 +240,10 @@ def test_landmarks_can_be_renamed_recoloured_and_deleted(ready, viewer, qtbot):
     ready.landmark_form.deleted.emit(0)
     assert [x.name for x in ready.controller.landmarks.landmarks] == ["landmark 2"]
     assert len(viewer.layers["Best match · B"].data) == 1
+    ready.landmark_form.deleted.emit(0)
+    viewer.layers["Landmarks · A"].add([PLACE])  # as a click does
+    until(qtbot, lambda: not ready.controller.landmarks.busy)
+    assert list(viewer.layers["Best match · B"].features["label"]) == ["landmark 3"]
 
 
 def test_threshold_and_opacity_change_the_map_that_is_shown(ready, viewer, qtbot):
