@@ -42,6 +42,7 @@ _CIRCLE = 2.5  # times the second largest gap between views: a larger one is no 
 _FEATHER_DEG = 10.0  # at each end of an arc, over which twice measured rays change hands
 _LEAST = 1e-6  # weight of an arc's very ends, so that rays measured there alone count in full
 _EXTENSION = 0.25  # of the picture's width, over which cut-off bodies fall to nothing
+_PARTS = 8  # of the angles that a view stands for, over which its weights are averaged
 _BLOCK = 4  # rows of voxels that a thread fills at a time
 _SAME = 1e-6
 
@@ -136,8 +137,14 @@ def ray_weights(views: Sequence[XrayView]) -> npt.NDArray[np.float64]:
     if views[0].flip_columns:
         lateral = -lateral
     fan = np.degrees(np.arctan2(lateral, views[0].source_to_detector_mm))[None]
-    own, other = _feather(yaw, arc), _feather(yaw + 180.0 + 2.0 * fan, arc)
-    weights: npt.NDArray[np.float64] = own / (own + other)
+    # the mean over the angles that a view stands for: at an arc's ends they jump from ray to ray
+    cells = _arc_and_steps(views)[1][:, None]
+    place = np.clip(_from_start(yaw, arc) - cells / 2, 0.0, arc.extent_deg - cells)
+    weights = np.zeros((len(views), cols))
+    for part in (np.arange(_PARTS) + 0.5) / _PARTS:
+        angle = arc.start_deg + place + part * cells
+        own, other = _feather(angle, arc), _feather(angle + 180.0 + 2.0 * fan, arc)
+        weights += own / (own + other) / _PARTS
     return weights
 
 
@@ -249,12 +256,17 @@ def reconstruct_fdk(
 def _feather(yaw: npt.NDArray[np.float64], arc: Arc) -> npt.NDArray[np.float64]:
     """Noo's c: 1 inside the arc, falling to (nearly) 0 at its ends, 0 outside."""
     width = min(max(arc.extent_deg - 180.0, _FEATHER_DEG), arc.extent_deg / 2)
-    # the middle of what is outside of the arc is where angles wrap
-    outside = (360.0 - arc.extent_deg) / 2
-    from_start = (yaw - arc.start_deg + outside) % 360.0 - outside
+    from_start = _from_start(yaw, arc)
     inward = np.minimum(from_start, arc.extent_deg - from_start)
     rise = np.sin(np.pi / 2 * np.clip(inward / width, 0.0, 1.0)) ** 2
     return np.where(inward >= -_SAME, np.maximum(rise, _LEAST), 0.0)
+
+
+def _from_start(yaw: npt.NDArray[np.float64], arc: Arc) -> npt.NDArray[np.float64]:
+    """Degrees into the arc; the middle of what is outside of it is where angles wrap."""
+    outside = (360.0 - arc.extent_deg) / 2
+    inside: npt.NDArray[np.float64] = (yaw - arc.start_deg + outside) % 360.0 - outside
+    return inside
 
 
 def _arc_and_steps(views: Sequence[XrayView]) -> tuple[Arc, npt.NDArray[np.float64]]:
