@@ -106,7 +106,7 @@ def test_the_turn_changes_what_is_predicted_each_on_its_own(model: XWin) -> None
         alone = model.predict(tokens, model.turns([3.0]))[0, 0]
     torch.testing.assert_close(several[2], alone)
     steps = (several[1:] - several[:-1]).abs().mean((1, 2))
-    assert float(steps.min()) > 1e-5
+    assert float(steps.min()) > 0.01 * float(steps.max())  # more than the sign of the turn
     assert float(steps[1]) < float(steps[0])  # 3 degrees change less than 90
 
 
