@@ -120,7 +120,8 @@ def map_embeddings(
     note = "Principal components: distances are those of the vectors, as far as two axes hold them."
     if mapping == "tsne":
         used = min(perplexity, (len(x) - 1) / 3)
-        points, explained = _neighbours(x, points, used, seed), None
+        points = _neighbours(x, points, used, seed)
+        explained = None
         note = (
             f"t-SNE, perplexity {used:g}, seed {seed}: neighbours mean something, distances do not."
         )

@@ -10,7 +10,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPointF
 from qtpy.QtWidgets import QPushButton
 
 from napari_cxr3d.imaging import Radiograph
@@ -28,8 +27,6 @@ from napari_cxr3d.viewer.planes import Plane, current_plane, jump_to
 from napari_cxr3d.viewer.world_model import MapLook
 from napari_cxr3d.viewer.xray_canvas import Sweep
 from napari_cxr3d.widgets.world_model import WorldModelPanel
-from napari_cxr3d.widgets.world_model.mapping import main_directions
-from napari_cxr3d.widgets.world_model.plots import Dot, ScatterPlot
 
 from .world_model_fakes import VIEW, FakeWorldModel  # noqa: TID252  (tests is no package)
 
@@ -471,30 +468,6 @@ def test_a_folder_is_mapped_without_what_is_no_x_ray(panel, viewer, engine, tmp_
 def test_too_few_pictures_are_told(ready, qtbot):
     ready.controller.map.map_open_ones()
     until(qtbot, lambda: "3 X-rays or more" in ready.status.text)
-
-
-def test_main_directions_are_those_of_the_largest_variance():
-    rng = np.random.default_rng(0)
-    plane = rng.normal(size=(50, 2)) * (5.0, 2.0)
-    basis, _ = np.linalg.qr(rng.normal(size=(10, 2)))
-    vectors = (plane @ basis.T + 3.0).astype(np.float32)
-    places, explained = main_directions(vectors)
-    centred = plane - plane.mean(0)
-    apart = np.linalg.norm(centred[:, None] - centred[None], axis=-1)
-    found = np.linalg.norm(places[:, None] - places[None], axis=-1)
-    assert found == pytest.approx(apart, abs=1e-3)  # nothing was lost but the other eight
-    assert explained.sum() == pytest.approx(1.0, abs=1e-5)
-    assert explained[0] > explained[1]
-
-
-def test_only_a_click_near_a_dot_means_it(qtbot):
-    plot = ScatterPlot()
-    qtbot.addWidget(plot)
-    plot.resize(300, 300)
-    plot.show_dots([Dot(0, 0, "a", "#ffffff"), Dot(1, 1, "b", "#ffffff")], "x", "y")
-    at = plot.to_pixels(1, 1)
-    assert plot.dot_at(at + QPointF(3, 3)) == 1
-    assert plot.dot_at(at + QPointF(-60, 60)) == -1
 
 
 # The end

@@ -31,12 +31,16 @@ def test_from_nothing_to_weights_as_the_guide_says(
 
 def test_the_settings_that_the_guide_names_exist() -> None:
     from cxr3d_training.engine.settings import override, parse_override, read_preset
-    from cxr3d_training.recipes import make
+    from cxr3d_training.recipes import RECIPES, make
 
-    text = PAGE.read_text(encoding="utf-8")
-    named = re.findall(r"((?:run|losses|optimizers)\.[a-z_.]+=(?:\{[^}]*\}|[^\s`]+))", text)
-    assert len(named) >= 8
-    for setting in named:
-        key, value = parse_override(setting.split(",")[0] if "{" not in setting else setting)
-        preset = read_preset("codec", "demo")
-        make("codec", override(preset, {key: value}), known=preset)
+    tried = 0
+    for part in PAGE.read_text(encoding="utf-8").split("```"):
+        recipe = re.search(r"cxr3d-train (?:fit|sweep) (\S+)", part)
+        name = recipe[1] if recipe and recipe[1] in RECIPES else "codec"
+        preset = read_preset(name, "demo")
+        named = re.findall(r"((?:run|losses|optimizers)\.[a-z_.]+=(?:\{[^}]*\}|[^\s`]+))", part)
+        for setting in named:
+            key, value = parse_override(setting.split(",")[0] if "{" not in setting else setting)
+            make(name, override(preset, {key: value}), known=preset)
+        tried += len(named)
+    assert tried >= 8
