@@ -240,7 +240,7 @@ def test_every_preset_makes_the_recipe(preset: str) -> None:
 
 def test_every_recipe_ships_the_three_presets() -> None:
     for name in RECIPES:
-        assert preset_names(name) == ("tiny", "demo", "paper")
+        assert preset_names(name)[:3] == ("tiny", "demo", "paper")
 
 
 def test_losses_that_do_not_fit_are_refused(tiny_codec: TinyCodec) -> None:
