@@ -18,7 +18,8 @@ from napari_cxr3d.inference.reconstruct import (
 from napari_cxr3d.inference.xray_input import InputGuess, PreparedViews, XrayInput
 from napari_cxr3d.jobs import Call
 from napari_cxr3d.provenance import Provenance
-from napari_cxr3d.widgets.reconstruct.engine import ModelChoice, Preparation
+from napari_cxr3d.widgets.common.model_choices import ModelChoice
+from napari_cxr3d.widgets.reconstruct.engine import Preparation
 
 SHAPE, SPACING_MM = (8, 8, 8), (40.0, 40.0, 40.0)
 DETECTOR = (12, 12)

@@ -26,8 +26,8 @@ from napari_cxr3d.viewer.layers import (
 )
 from napari_cxr3d.viewer.orientation import reference_layer
 from napari_cxr3d.viewer.planes import Plane, current_plane
+from napari_cxr3d.widgets.common.model_form import CardDialog
 from napari_cxr3d.widgets.reconstruct import ReconstructPanel
-from napari_cxr3d.widgets.reconstruct.model_form import CardDialog
 
 from .reconstruct_fakes import FakeEngine  # noqa: TID252  (tests is no package)
 

@@ -23,7 +23,7 @@ from napari_cxr3d.inference.world_model_tasks import CtSlice, SweepState, Vector
 from napari_cxr3d.inference.xray_input import InputGuess, XrayInput
 from napari_cxr3d.jobs import Call
 from napari_cxr3d.provenance import Provenance
-from napari_cxr3d.widgets.reconstruct.engine import ModelChoice
+from napari_cxr3d.widgets.common.model_choices import ModelChoice
 from napari_cxr3d.widgets.world_model.engine import WorldModelEngine
 
 SIDE, PATCH, FIELD_MM = 32, 4, 440.0

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QDialog,
     QDialogButtonBox,
+    QFileDialog,
     QLabel,
     QMessageBox,
     QVBoxLayout,
@@ -21,7 +22,14 @@ from napari_cxr3d.widgets.common.series_table import SeriesTable
 if TYPE_CHECKING:
     from napari_cxr3d.io import SeriesEntry
 
-__all__ = ["SeriesDialog", "ask_consent", "can_ask", "choose_series", "consent_text"]
+__all__ = [
+    "SeriesDialog",
+    "ask_consent",
+    "ask_radiograph",
+    "can_ask",
+    "choose_series",
+    "consent_text",
+]
 
 
 def can_ask() -> bool:
@@ -30,6 +38,17 @@ def can_ask() -> bool:
     return isinstance(application, QApplication) and any(
         widget.isVisible() for widget in application.topLevelWidgets()
     )
+
+
+def ask_radiograph(parent: QWidget) -> str:
+    """Which X-ray to open; ``""`` for none."""
+    path, _ = QFileDialog.getOpenFileName(
+        parent,
+        "Open a chest X-ray",
+        "",
+        "Radiographs (*.png *.jpg *.jpeg *.tif *.tiff *.dcm);;All files (*)",
+    )
+    return path
 
 
 def consent_text(error: ConsentRequiredError) -> tuple[str, str]:

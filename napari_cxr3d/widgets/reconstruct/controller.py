@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from napari_cxr3d.viewer.attach import attach
+from napari_cxr3d.widgets.common.panel_controller import PanelController
 from napari_cxr3d.widgets.reconstruct.engine import ReconstructionEngine
 from napari_cxr3d.widgets.reconstruct.preparing import InputController
 from napari_cxr3d.widgets.reconstruct.running import RunController
-from napari_cxr3d.widgets.reconstruct.session import ReconstructSession, single_shot
+from napari_cxr3d.widgets.reconstruct.session import ReconstructSession
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ReconstructController"]
 
 
-class ReconstructController:
+class ReconstructController(PanelController):
     """Connects the panel's parts with the viewer's layers and the worker.
 
     Parameters
@@ -42,44 +41,26 @@ class ReconstructController:
         *,
         own_process: bool | None = None,
     ) -> None:
-        self._viewer, self._panel = viewer, panel
+        self._panel = panel
+        self.session: ReconstructSession
         self.session = session = ReconstructSession(
             viewer, panel, engine or ReconstructionEngine(), own_process=own_process
         )
         self.inputs = InputController(session)
         self.runs = RunController(session, self.inputs)
-        self._closed = False
-        self._layers_timer = single_shot(session, 0, self.refresh)
-        layers = viewer.layers.events
-        self._layer_events = (layers.inserted, layers.removed, layers.reordered, layers.renamed)
-        for event in self._layer_events:
-            event.connect(self._on_layers)
-        panel.window_closing.connect(self._on_window_closing)
-        panel.detached.connect(self.close)
-        panel.destroyed.connect(partial(_let_go, self))
-        attach(viewer)
-        session.start_worker()
+        self.follow(viewer, panel)
         self._list_models()
         self._list_devices()
         self.refresh()
 
-    def refresh(self) -> None:
-        """Bring the choice of X-rays up to date with the viewer's layers."""
-        if not self._closed:
-            self.inputs.refresh()
-            self.session.state_changed.emit()
+    def refresh_parts(self) -> None:
+        """Bring the choice of X-rays up to date."""
+        self.inputs.refresh()
 
-    def close(self) -> None:
-        """Leave nothing behind: no process, no job, no timer, no unfinished layer."""
-        if self._closed:
-            return
-        self._closed = True
-        self._layers_timer.stop()
-        for event in self._layer_events:
-            event.disconnect(self._on_layers)
+    def close_parts(self) -> None:
+        """End the preparation and the run."""
         self.inputs.close()
         self.runs.close()
-        self.session.close()
 
     def _list_models(self) -> None:
         engine = self.session.engine
@@ -98,15 +79,3 @@ class ReconstructController:
             on_done=self._panel.settings_form.show_devices,
             on_error=self.session.report,
         )
-
-    def _on_layers(self, event: Any = None) -> None:
-        self._layers_timer.start()
-
-    def _on_window_closing(self, by_user: bool) -> None:
-        """A window closed by a program is gone; the user may yet keep it open."""
-        if not by_user:
-            self.close()
-
-
-def _let_go(controller: ReconstructController, *_: Any) -> None:
-    controller.close()

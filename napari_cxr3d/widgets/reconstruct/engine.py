@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from napari_cxr3d.errors import Cxr3dError
 from napari_cxr3d.jobs import Call
+from napari_cxr3d.widgets.common.model_choices import ModelChoice, models_of_kind
 
 if TYPE_CHECKING:
     from napari_cxr3d.imaging import Radiograph
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         XrayInput,
     )
 
-__all__ = ["KIND", "WORKER_MODULES", "ModelChoice", "Preparation", "ReconstructionEngine"]
+__all__ = ["KIND", "WORKER_MODULES", "Preparation", "ReconstructionEngine"]
 
 KIND = "reconstructor"
 WORKER_MODULES = (
@@ -29,33 +29,6 @@ WORKER_MODULES = (
     "napari_cxr3d.inference.consistency",
 )
 _DEFAULT = "reconstruct-demo"
-_DETECTOR = (96, 96)
-
-
-@dataclass(frozen=True)
-class ModelChoice:
-    """A model that can be chosen.
-
-    Attributes
-    ----------
-    name, version : str
-        As its card says.
-    limits : str
-        What it must not be used for.
-    card : str
-        Its whole card, as text.
-    detector_shape : tuple of 2 int
-        Rows and columns on which it wants its X-rays.
-    views : str
-        What it was trained on, for people; ``""`` where its card does not say.
-    """
-
-    name: str
-    version: str
-    limits: str
-    card: str
-    detector_shape: tuple[int, int] = _DETECTOR
-    views: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,18 +44,7 @@ class ReconstructionEngine:
 
     def models(self) -> tuple[ModelChoice, ...]:
         """The reconstruction models that are here, ours first."""
-        from napari_cxr3d.models.bundle import open_bundle
-        from napari_cxr3d.models.zoo import listing
-
-        choices = []
-        for entry in listing():
-            if entry.kind == KIND and entry.used:
-                try:
-                    bundle = open_bundle(entry.path, check_content=False)
-                except Cxr3dError:  # gone since it was listed
-                    continue
-                choices.append(_choice(bundle.card, bundle.description, bundle.describe()))
-        return tuple(sorted(choices, key=lambda each: (each.name != _DEFAULT, each.name)))
+        return models_of_kind(KIND, _DEFAULT)
 
     def guess(self, radiograph: Radiograph, *, lateral: bool = False) -> InputGuess:
         """What an X-ray seems to be; one that was chosen as the lateral is a lateral."""
@@ -123,15 +85,3 @@ class ReconstructionEngine:
         from napari_cxr3d.inference.reconstruct import ReconstructionRequest
 
         return ReconstructionRequest(inputs=tuple(inputs), **settings)
-
-
-def _choice(card: Mapping[str, Any], description: Mapping[str, Any], text: str) -> ModelChoice:
-    rows, cols = description.get("detector_shape", _DETECTOR)
-    return ModelChoice(
-        name=str(card["name"]),
-        version=str(card["version"]),
-        limits=str(card["limits"]),
-        card=text,
-        detector_shape=(int(rows), int(cols)),
-        views=str(card.get("views", "")),
-    )

@@ -18,19 +18,16 @@ from napari_cxr3d.viewer.layers import (
     radiograph_refusal,
     show_alone,
 )
+from napari_cxr3d.widgets.common.worker_session import single_shot, unwrapped_images
 from napari_cxr3d.widgets.reconstruct.engine import Preparation
 from napari_cxr3d.widgets.reconstruct.pictures import Picture, grey
-from napari_cxr3d.widgets.reconstruct.session import (
-    ReconstructSession,
-    single_shot,
-    unwrapped_images,
-)
+from napari_cxr3d.widgets.reconstruct.session import ReconstructSession
 
 if TYPE_CHECKING:
     from napari.layers import Image
 
     from napari_cxr3d.inference.xray_input import InputGuess, XrayInput
-    from napari_cxr3d.widgets.reconstruct.xray_form import XrayForm
+    from napari_cxr3d.widgets.common.xray_form import XrayForm
 
 __all__ = ["InputController"]
 

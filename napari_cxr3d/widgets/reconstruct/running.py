@@ -13,11 +13,12 @@ from napari_cxr3d.imaging import WINDOWS, Radiograph, Volume
 from napari_cxr3d.jobs import Job
 from napari_cxr3d.viewer.layers import kind_of_layer, set_window
 from napari_cxr3d.viewer.reconstruction import ShownRun, add_reprojection
+from napari_cxr3d.widgets.common.worker_session import single_shot
 from napari_cxr3d.widgets.reconstruct.agreement import agreement_pictures, agreement_text
 from napari_cxr3d.widgets.reconstruct.costs import estimate_text, smaller_settings
 from napari_cxr3d.widgets.reconstruct.history import RunRecord
 from napari_cxr3d.widgets.reconstruct.preparing import InputController
-from napari_cxr3d.widgets.reconstruct.session import ReconstructSession, single_shot
+from napari_cxr3d.widgets.reconstruct.session import ReconstructSession
 from napari_cxr3d.widgets.reconstruct.settings_form import Settings
 
 if TYPE_CHECKING:

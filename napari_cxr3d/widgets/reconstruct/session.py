@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QObject, QTimer, Signal
-
-from napari_cxr3d.errors import WorkerProcessError
-from napari_cxr3d.jobs import JobRunner, WorkerProcess, job_runner, processes_can_start
-from napari_cxr3d.viewer.preferences import works_in_own_process
+from napari_cxr3d.jobs import WorkerProcess
 from napari_cxr3d.viewer.reconstruction import ReconstructionLayers
+from napari_cxr3d.widgets.common.worker_session import WorkerSession
 from napari_cxr3d.widgets.reconstruct.engine import (
     WORKER_MODULES,
     Preparation,
@@ -18,47 +15,20 @@ from napari_cxr3d.widgets.reconstruct.engine import (
 
 if TYPE_CHECKING:
     from napari import Viewer
-    from napari.layers import Image
 
     from napari_cxr3d.widgets.reconstruct.widget import ReconstructPanel
 
-__all__ = ["ReconstructSession", "single_shot", "unwrapped_images"]
+__all__ = ["ReconstructSession"]
 
 
-def unwrapped_images(viewer: Viewer) -> list[Image]:
-    """The viewer's image layers themselves, the topmost first.
-
-    Plugins are handed proxies; a weak reference must hold on to the layer behind one.
-    """
-    from napari.layers import Image
-
-    layers = (getattr(layer, "__wrapped__", layer) for layer in reversed(viewer.layers))
-    return [layer for layer in layers if isinstance(layer, Image)]
-
-
-def single_shot(parent: QObject, milliseconds: int, then: Any) -> QTimer:
-    """A timer that calls `then` once, so long after it was started last."""
-    timer = QTimer(parent)
-    timer.setSingleShot(True)
-    timer.setInterval(milliseconds)
-    timer.timeout.connect(then)
-    return timer
-
-
-class ReconstructSession(QObject):
+class ReconstructSession(WorkerSession):
     """The X-rays as they were prepared, and who does the work.
 
-    The network runs in a process of its own where the user and the system allow it; it
-    starts when the panel opens and ends when the panel closes. Reading and preparing
-    X-rays takes too little for that.
-
-    Signals
-    -------
-    state_changed
-        Something that decides which buttons can be used is different.
+    Reading and preparing X-rays takes too little for a process of its own.
     """
 
-    state_changed = Signal()
+    panel: ReconstructPanel
+    engine: ReconstructionEngine
 
     def __init__(
         self,
@@ -68,40 +38,18 @@ class ReconstructSession(QObject):
         *,
         own_process: bool | None = None,
     ) -> None:
-        super().__init__()
-        self.viewer, self.panel, self.engine = viewer, panel, engine
+        super().__init__(viewer, panel, engine, WORKER_MODULES, own_process=own_process)
         self.layers = ReconstructionLayers(viewer)
-        self.runner = job_runner()
         self.preparation: Preparation | None = None
         self.preparing = False
         self.running = False
-        if own_process is None:
-            own_process = works_in_own_process() and processes_can_start()
-        self.worker: JobRunner | WorkerProcess = (
-            WorkerProcess(WORKER_MODULES) if own_process else self.runner
-        )
-
-    def start_worker(self) -> None:
-        """Start the process, so that the first run does not wait for its libraries."""
-        if isinstance(self.worker, WorkerProcess):
-            try:
-                self.worker.start()
-            except WorkerProcessError as error:  # the panel works without it
-                self.worker = self.runner
-                self.report(error)
 
     @property
     def worker_ready(self) -> bool:
         """Whether work would begin at once."""
         return not isinstance(self.worker, WorkerProcess) or self.worker.is_ready
 
-    def report(self, error: Exception) -> None:
-        """Say on the status line what went wrong."""
-        self.panel.status.show_error(error)
-
     def close(self) -> None:
-        """Stop everything; the process and the memory that it held are gone."""
-        self.runner.cancel_all(self)
-        if isinstance(self.worker, WorkerProcess):
-            self.worker.close()
+        """Stop everything, and let go of the X-rays."""
+        super().close()
         self.preparation = None

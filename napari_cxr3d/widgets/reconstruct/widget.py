@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -16,17 +15,19 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_cxr3d.widgets.common.dialogs import ask_radiograph
+from napari_cxr3d.widgets.common.docked import DockedPanel
+from napari_cxr3d.widgets.common.findings_list import FindingsList
+from napari_cxr3d.widgets.common.model_form import ModelForm
 from napari_cxr3d.widgets.common.panel import ScrollPanel, Section
 from napari_cxr3d.widgets.common.progress_row import ProgressRow
 from napari_cxr3d.widgets.common.status_card import StatusCard, disable_with_reason
+from napari_cxr3d.widgets.common.xray_form import XrayForm
 from napari_cxr3d.widgets.reconstruct.controller import ReconstructController
-from napari_cxr3d.widgets.reconstruct.findings_list import FindingsList
 from napari_cxr3d.widgets.reconstruct.history import HistoryTable
-from napari_cxr3d.widgets.reconstruct.model_form import ModelForm
 from napari_cxr3d.widgets.reconstruct.pictures import Picture, PictureRow
 from napari_cxr3d.widgets.reconstruct.result_form import ResultForm
 from napari_cxr3d.widgets.reconstruct.settings_form import SettingsForm
-from napari_cxr3d.widgets.reconstruct.xray_form import XrayForm
 
 if TYPE_CHECKING:
     from napari import Viewer
@@ -39,7 +40,7 @@ _NO_PICTURE = "What the model will see of the X-ray appears here."
 _RUN_TIP = "Make a SYNTHETIC CT. It is a guess of a model and not for diagnosis."
 
 
-class ReconstructPanel(QWidget):
+class ReconstructPanel(DockedPanel):
     """Make a synthetic CT from one or two chest X-rays, and see how far it can be trusted.
 
     Parameters
@@ -57,17 +58,11 @@ class ReconstructPanel(QWidget):
         Start and stop.
     smaller_requested
         With the settings to change: run again after memory ran out.
-    window_closing
-        The window is about to close; it may still be kept open if the flag is True.
-    detached
-        The panel was taken out of its window and will not come back.
     """
 
     run_requested = Signal()
     cancel_requested = Signal()
     smaller_requested = Signal(object)
-    window_closing = Signal(bool)
-    detached = Signal()
 
     def __init__(
         self,
@@ -77,9 +72,7 @@ class ReconstructPanel(QWidget):
         engine: ReconstructionEngine | None = None,
         own_process: bool | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setObjectName("napari_cxr3d_reconstruct")
-        self._docked = False
+        super().__init__("napari_cxr3d_reconstruct", parent)
         self.frontal_form = XrayForm("X-ray", optional=False)
         self.lateral_form = XrayForm("X-ray", optional=True)
         self.findings = FindingsList()
@@ -197,35 +190,7 @@ class ReconstructPanel(QWidget):
 
     def ask_open_path(self) -> str:
         """Which X-ray to open; ``""`` for none."""
-        path, _ = QFileDialog.getOpenFileName(
-            self,
-            "Open a chest X-ray",
-            "",
-            "Radiographs (*.png *.jpg *.jpeg *.tif *.tiff *.dcm);;All files (*)",
-        )
-        return path
-
-    def event(self, event: QEvent | None) -> bool:
-        """Notice being docked, and being taken out again: napari then drops the parent."""
-        handled = bool(super().event(event))
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                self.detached.emit()
-                self.deleteLater()
-        return handled
-
-    def showEvent(self, event: Any) -> None:
-        """Hear of the window's end from now on; napari tells docked widgets nothing."""
-        super().showEvent(event)
-        self.window().installEventFilter(self)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Pass the window's close event on."""
-        if event is not None and event.type() == QEvent.Type.Close and watched is self.window():
-            self.window_closing.emit(bool(event.spontaneous()))
-        return super().eventFilter(watched, event)
+        return ask_radiograph(self)
 
     def _on_offer(self, changes: dict[str, Any], _: bool = False) -> None:
         self.smaller_requested.emit(changes)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from napari_cxr3d.viewer.attach import attach
-from napari_cxr3d.widgets.reconstruct.session import single_shot
+from napari_cxr3d.widgets.common.panel_controller import PanelController
 from napari_cxr3d.widgets.world_model.engine import WorldModelEngine
 from napari_cxr3d.widgets.world_model.landmarks import LandmarkController
 from napari_cxr3d.widgets.world_model.mapping import MapController
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["WorldModelController"]
 
 
-class WorldModelController:
+class WorldModelController(PanelController):
     """Connects the panel's parts with the viewer's layers and the worker.
 
     Parameters
@@ -47,7 +45,8 @@ class WorldModelController:
         *,
         own_process: bool | None = None,
     ) -> None:
-        self._viewer, self._panel = viewer, panel
+        self._panel = panel
+        self.session: WorldModelSession
         self.session = session = WorldModelSession(
             viewer, panel, engine or WorldModelEngine(), own_process=own_process
         )
@@ -57,19 +56,9 @@ class WorldModelController:
         self.views = ViewController(session, self.pair)
         self.volumes = VolumeController(session, self.pair)
         self.map = MapController(session)
-        self._closed = False
-        self._layers_timer = single_shot(session, 0, self.refresh)
-        layers = viewer.layers.events
-        self._layer_events = (layers.inserted, layers.removed, layers.reordered, layers.renamed)
-        for event in self._layer_events:
-            event.connect(self._on_layers)
         panel.findings.changed.connect(session.state_changed)
         panel.pair_requested.connect(self.pair.take_canvas)
-        panel.window_closing.connect(self._on_window_closing)
-        panel.detached.connect(self.close)
-        panel.destroyed.connect(partial(_let_go, self))
-        attach(viewer)
-        session.start_worker()
+        self.follow(viewer, panel)
         session.runner.submit(
             lambda progress, cancel: session.engine.models(),
             lane="io",
@@ -79,38 +68,16 @@ class WorldModelController:
         )
         self.refresh()
 
-    def refresh(self) -> None:
-        """Bring every choice of layers up to date with the viewer's."""
-        if self._closed:
-            return
+    def refresh_parts(self) -> None:
+        """Bring every choice of pictures, sweeps and CTs up to date."""
         for part in (self.pair, self.tracks, self.views, self.volumes):
             part.refresh()
-        self.session.state_changed.emit()
 
-    def close(self) -> None:
-        """Leave nothing behind: no process, no job, no timer, no unfinished layer."""
-        if self._closed:
-            return
-        self._closed = True
-        self._layers_timer.stop()
-        for event in self._layer_events:
-            event.disconnect(self._on_layers)
+    def close_parts(self) -> None:
+        """End every part's work and take its unfinished layers away."""
         for part in (self.pair, self.landmarks, self.tracks, self.views, self.volumes, self.map):
             part.close()
-        self.session.close()
 
     def _on_models(self, choices: Any) -> None:
         self._panel.model_form.show_models(choices)
         self.session.state_changed.emit()
-
-    def _on_layers(self, event: Any = None) -> None:
-        self._layers_timer.start()
-
-    def _on_window_closing(self, by_user: bool) -> None:
-        """A window closed by a program is gone; the user may yet keep it open."""
-        if not by_user:
-            self.close()
-
-
-def _let_go(controller: WorldModelController, *_: Any) -> None:
-    controller.close()

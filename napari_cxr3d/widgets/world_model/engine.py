@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_cxr3d.errors import Cxr3dError
 from napari_cxr3d.jobs import Call
-from napari_cxr3d.widgets.reconstruct.engine import ModelChoice
+from napari_cxr3d.widgets.common.model_choices import ModelChoice, models_of_kind
 
 if TYPE_CHECKING:
     from napari_cxr3d.imaging import Radiograph, Volume
@@ -44,26 +43,8 @@ class WorldModelEngine:
     def models(self) -> tuple[ModelChoice, ...]:
         """The world models that are here, ours first."""
         from napari_cxr3d.inference.world_models import DEFAULT_MODEL, KIND
-        from napari_cxr3d.models.bundle import open_bundle
-        from napari_cxr3d.models.zoo import listing
 
-        choices = []
-        for entry in listing():
-            if entry.kind == KIND and entry.used:
-                try:
-                    bundle = open_bundle(entry.path, check_content=False)
-                except Cxr3dError:  # gone since it was listed
-                    continue
-                card = bundle.card
-                choices.append(
-                    ModelChoice(
-                        str(card["name"]),
-                        str(card["version"]),
-                        str(card["limits"]),
-                        bundle.describe(),
-                    )
-                )
-        return tuple(sorted(choices, key=lambda each: (each.name != DEFAULT_MODEL, each.name)))
+        return models_of_kind(KIND, DEFAULT_MODEL)
 
     def guess(self, radiograph: Radiograph) -> InputGuess:
         """What an X-ray seems to be."""

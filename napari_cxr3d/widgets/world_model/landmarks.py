@@ -18,7 +18,7 @@ from napari_cxr3d.viewer.world_model import (
     MarkLayers,
     Side,
 )
-from napari_cxr3d.widgets.reconstruct.session import single_shot
+from napari_cxr3d.widgets.common.worker_session import single_shot
 from napari_cxr3d.widgets.world_model.landmark_files import (
     COLORS,
     Landmark,

@@ -20,7 +20,7 @@ from napari_cxr3d.viewer.layers import (
     radiograph_refusal,
     show_alone,
 )
-from napari_cxr3d.widgets.reconstruct.session import unwrapped_images
+from napari_cxr3d.widgets.common.worker_session import unwrapped_images
 from napari_cxr3d.widgets.world_model.plots import Dot
 from napari_cxr3d.widgets.world_model.session import NO_MODEL, WorldModelSession
 

@@ -16,7 +16,7 @@ from napari_cxr3d.inference.world_model_tasks import CtSlice
 from napari_cxr3d.progress import CancelToken, ProgressCallback
 from napari_cxr3d.viewer.layers import add_radiograph, radiograph_of_layer, volume_refusal
 from napari_cxr3d.viewer.world_model import SIDES, Side
-from napari_cxr3d.widgets.reconstruct.session import single_shot, unwrapped_images
+from napari_cxr3d.widgets.common.worker_session import single_shot, unwrapped_images
 from napari_cxr3d.widgets.world_model.session import WorldModelSession
 from napari_cxr3d.widgets.world_model.slots import Slot, cut_slice, fingerprint, is_usable, tile_of
 

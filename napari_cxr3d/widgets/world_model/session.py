@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal
-
-from napari_cxr3d.errors import WorkerProcessError
-from napari_cxr3d.jobs import JobRunner, WorkerProcess, job_runner, processes_can_start
-from napari_cxr3d.viewer.preferences import works_in_own_process
 from napari_cxr3d.viewer.world_model_board import PictureBoard
+from napari_cxr3d.widgets.common.worker_session import WorkerSession
 from napari_cxr3d.widgets.world_model.engine import WORKER_MODULES, WorldModelEngine
 
 if TYPE_CHECKING:
@@ -25,19 +21,14 @@ NO_MODEL = (
 )
 
 
-class WorldModelSession(QObject):
-    """The viewer, the boards that take its canvas in turn, and who does the work.
+class WorldModelSession(WorkerSession):
+    """The boards that take the viewer's canvas in turn, and who does the work.
 
-    The network runs in a process of its own where the user and the system allow it. What is
-    done with its features while the mouse moves is done here.
-
-    Signals
-    -------
-    state_changed
-        Something that decides which buttons can be used is different.
+    What is done with the network's features while the mouse moves is done in this process.
     """
 
-    state_changed = Signal()
+    panel: WorldModelPanel
+    engine: WorldModelEngine
 
     def __init__(
         self,
@@ -47,25 +38,9 @@ class WorldModelSession(QObject):
         *,
         own_process: bool | None = None,
     ) -> None:
-        super().__init__()
-        self.viewer, self.panel, self.engine = viewer, panel, engine
+        super().__init__(viewer, panel, engine, WORKER_MODULES, own_process=own_process)
         self.pair = PictureBoard(viewer, "Names · pictures")
         self.turned = PictureBoard(viewer, "Names · views")
-        self.runner = job_runner()
-        if own_process is None:
-            own_process = works_in_own_process() and processes_can_start()
-        self.worker: JobRunner | WorkerProcess = (
-            WorkerProcess(WORKER_MODULES) if own_process else self.runner
-        )
-
-    def start_worker(self) -> None:
-        """Start the process, so that the first picture does not wait for its libraries."""
-        if isinstance(self.worker, WorkerProcess):
-            try:
-                self.worker.start()
-            except WorkerProcessError as error:  # the panel works without it
-                self.worker = self.runner
-                self.report(error)
 
     @property
     def model(self) -> str:
@@ -73,18 +48,8 @@ class WorldModelSession(QObject):
         choice = self.panel.model_form.choice()
         return "" if choice is None else choice.name
 
-    def report(self, error: Exception) -> None:
-        """Say on the status line what went wrong."""
-        self.panel.status.show_error(error)
-
     def derivation(self, **parameters: Any) -> dict[str, Any]:
         """What a layer says of the work that made it."""
         from napari_cxr3d.provenance import Provenance
 
         return Provenance("world model", parameters, model=self.model).to_dict()
-
-    def close(self) -> None:
-        """Stop everything; the process and the memory that it held are gone."""
-        self.runner.cancel_all(self)
-        if isinstance(self.worker, WorkerProcess):
-            self.worker.close()

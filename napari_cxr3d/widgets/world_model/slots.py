@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from napari_cxr3d.inference.similarity import PatchFeatures
     from napari_cxr3d.inference.world_model_tasks import PictureSource
     from napari_cxr3d.inference.xray_input import InputFinding, XrayInput
-    from napari_cxr3d.widgets.reconstruct.xray_form import XrayForm
+    from napari_cxr3d.widgets.common.xray_form import XrayForm
 
 __all__ = ["Slot", "cut_slice", "fingerprint", "is_usable", "letters_of_input", "tile_of"]
 

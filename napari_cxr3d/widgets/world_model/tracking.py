@@ -23,7 +23,7 @@ from napari_cxr3d.viewer.world_model_tracks import (
     sweep_refusal,
     sweep_views,
 )
-from napari_cxr3d.widgets.reconstruct.session import unwrapped_images
+from napari_cxr3d.widgets.common.worker_session import unwrapped_images
 from napari_cxr3d.widgets.world_model.landmark_files import Landmark
 from napari_cxr3d.widgets.world_model.landmarks import LandmarkController
 from napari_cxr3d.widgets.world_model.pairing import PairController

@@ -13,7 +13,7 @@ from napari_cxr3d.inference.world_model_tasks import CtSlice
 from napari_cxr3d.jobs import Job
 from napari_cxr3d.viewer.layers import require_volume, volume_refusal
 from napari_cxr3d.viewer.world_model_board import Tile, difference_colormap, letters_of_view
-from napari_cxr3d.widgets.reconstruct.session import unwrapped_images
+from napari_cxr3d.widgets.common.worker_session import unwrapped_images
 from napari_cxr3d.widgets.world_model.pairing import PairController
 from napari_cxr3d.widgets.world_model.plots import Curve
 from napari_cxr3d.widgets.world_model.session import NO_MODEL, WorldModelSession

@@ -14,7 +14,7 @@ from napari_cxr3d.jobs import Job
 from napari_cxr3d.viewer.layers import require_volume, volume_refusal
 from napari_cxr3d.viewer.reconstruction import ReconstructionLayers
 from napari_cxr3d.viewer.world_model_volumes import add_orbit_volume
-from napari_cxr3d.widgets.reconstruct.session import unwrapped_images
+from napari_cxr3d.widgets.common.worker_session import unwrapped_images
 from napari_cxr3d.widgets.world_model.pairing import PairController
 from napari_cxr3d.widgets.world_model.session import WorldModelSession
 from napari_cxr3d.widgets.world_model.viewing import reason_for_orbit

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFileDialog, QLabel, QPushButton, QVBoxLayout, QWidget
 
 from napari_cxr3d.viewer.world_model import SIDES
+from napari_cxr3d.widgets.common.dialogs import ask_radiograph
+from napari_cxr3d.widgets.common.docked import DockedPanel
+from napari_cxr3d.widgets.common.findings_list import FindingsList
+from napari_cxr3d.widgets.common.model_form import ModelForm
 from napari_cxr3d.widgets.common.panel import ScrollPanel, Section
 from napari_cxr3d.widgets.common.progress_row import ProgressRow
 from napari_cxr3d.widgets.common.status_card import StatusCard
-from napari_cxr3d.widgets.reconstruct.findings_list import FindingsList
-from napari_cxr3d.widgets.reconstruct.model_form import ModelForm
-from napari_cxr3d.widgets.reconstruct.xray_form import XrayForm
+from napari_cxr3d.widgets.common.xray_form import XrayForm
 from napari_cxr3d.widgets.world_model.controller import WorldModelController
 from napari_cxr3d.widgets.world_model.landmark_form import LandmarkForm
 from napari_cxr3d.widgets.world_model.map_form import MapForm
@@ -35,7 +37,7 @@ _NOTICE = (
 )
 
 
-class WorldModelPanel(QWidget):
+class WorldModelPanel(DockedPanel):
     """Find landmarks again on another picture, turn an X-ray, and make a volume of the views.
 
     Parameters
@@ -53,16 +55,10 @@ class WorldModelPanel(QWidget):
         Stop what runs.
     pair_requested
         Show the two pictures again.
-    window_closing
-        The window is about to close; it may still be kept open if the flag is True.
-    detached
-        The panel was taken out of its window and will not come back.
     """
 
     cancel_requested = Signal()
     pair_requested = Signal()
-    window_closing = Signal(bool)
-    detached = Signal()
 
     def __init__(
         self,
@@ -72,9 +68,7 @@ class WorldModelPanel(QWidget):
         engine: WorldModelEngine | None = None,
         own_process: bool | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setObjectName("napari_cxr3d_world_model")
-        self._docked = False
+        super().__init__("napari_cxr3d_world_model", parent)
         self.model_form = ModelForm(nothing=NO_MODEL, tip="The network that looks at pictures.")
         self.picture_forms = {side: XrayForm(f"Picture {side}", optional=False) for side in SIDES}
         self.findings = FindingsList()
@@ -139,13 +133,7 @@ class WorldModelPanel(QWidget):
 
     def ask_open_path(self) -> str:
         """Which X-ray to open; ``""`` for none."""
-        path, _ = QFileDialog.getOpenFileName(
-            self,
-            "Open a chest X-ray",
-            "",
-            "Radiographs (*.png *.jpg *.jpeg *.tif *.tiff *.dcm);;All files (*)",
-        )
-        return path
+        return ask_radiograph(self)
 
     def ask_save_path(self, title: str, suffix: str) -> str:
         """Where to save; ``""`` for nowhere."""
@@ -155,25 +143,3 @@ class WorldModelPanel(QWidget):
     def ask_folder(self) -> str:
         """Which folder of X-rays to map; ``""`` for none."""
         return QFileDialog.getExistingDirectory(self, "Map the X-rays of a folder")
-
-    def event(self, event: QEvent | None) -> bool:
-        """Notice being docked, and being taken out again: napari then drops the parent."""
-        handled = bool(super().event(event))
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                self.detached.emit()
-                self.deleteLater()
-        return handled
-
-    def showEvent(self, event: Any) -> None:
-        """Hear of the window's end from now on; napari tells docked widgets nothing."""
-        super().showEvent(event)
-        self.window().installEventFilter(self)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Pass the window's close event on."""
-        if event is not None and event.type() == QEvent.Type.Close and watched is self.window():
-            self.window_closing.emit(bool(event.spontaneous()))
-        return super().eventFilter(watched, event)

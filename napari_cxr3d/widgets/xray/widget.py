@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QEvent, QObject, Signal
+from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -17,6 +17,8 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
+from napari_cxr3d.widgets.common.dialogs import ask_radiograph
+from napari_cxr3d.widgets.common.docked import DockedPanel
 from napari_cxr3d.widgets.common.panel import ScrollPanel, Section
 from napari_cxr3d.widgets.common.status_card import StatusCard, disable_with_reason
 from napari_cxr3d.widgets.xray.compare_form import CompareForm
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["XrayPanel"]
 
 
-class XrayPanel(QWidget):
+class XrayPanel(DockedPanel):
     """Turn the X-ray source around a CT and see the radiograph follow.
 
     Parameters
@@ -48,25 +50,14 @@ class XrayPanel(QWidget):
         Whether tube, beam and detector are shown in 3D.
     canvas_requested
         Show the X-ray view again.
-    docked
-        The panel was put into a window.
-    window_closing
-        The window is about to close; it may still be kept open if the flag is True.
-    detached
-        The panel was taken out of its window and will not come back.
     """
 
     ct_chosen = Signal(str)
     geometry_toggled = Signal(bool)
     canvas_requested = Signal()
-    docked = Signal()
-    window_closing = Signal(bool)
-    detached = Signal()
 
     def __init__(self, napari_viewer: Viewer, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setObjectName("napari_cxr3d_xray")
-        self._docked = False
+        super().__init__("napari_cxr3d_xray", parent)
         self.geometry_form = GeometryForm()
         self.picture_form = PictureForm()
         self.sweep_form = SweepForm()
@@ -157,32 +148,4 @@ class XrayPanel(QWidget):
 
     def ask_open_path(self) -> str:
         """Which radiograph to open; ``""`` for none."""
-        path, _ = QFileDialog.getOpenFileName(
-            self,
-            "Open a chest X-ray",
-            "",
-            "Radiographs (*.png *.jpg *.jpeg *.tif *.tiff *.dcm);;All files (*)",
-        )
-        return path
-
-    def event(self, event: QEvent | None) -> bool:
-        """Notice being docked, and being taken out again: napari then drops the parent."""
-        handled = bool(super().event(event))
-        if event is not None and event.type() == QEvent.Type.ParentChange:
-            if self.parent() is not None:
-                self._docked = True
-                self.docked.emit()
-            elif self._docked:
-                self.detached.emit()
-                self.deleteLater()
-        return handled
-
-    def watch_window(self) -> None:
-        """Hear of the window's end; called once the panel stands in it."""
-        self.window().installEventFilter(self)
-
-    def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Pass the window's close event on; napari sends none to docked widgets."""
-        if event is not None and event.type() == QEvent.Type.Close:
-            self.window_closing.emit(bool(event.spontaneous()))
-        return super().eventFilter(watched, event)
+        return ask_radiograph(self)

@@ -19,8 +19,8 @@ from qtpy.QtWidgets import (
 )
 from superqt.utils import signals_blocked
 
+from napari_cxr3d.widgets.common.model_choices import ModelChoice
 from napari_cxr3d.widgets.common.status_card import disable_with_reason
-from napari_cxr3d.widgets.reconstruct.engine import ModelChoice
 
 __all__ = ["CardDialog", "ModelForm"]
 
