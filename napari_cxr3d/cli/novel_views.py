@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,7 +11,7 @@ import typer
 from napari_cxr3d.cli.folders import make_folder, require_folder, write_hu
 from napari_cxr3d.cli.options import ReadingOptions, parse_range
 from napari_cxr3d.cli.reconstruct_options import FrontalOptions
-from napari_cxr3d.progress import Progress
+from napari_cxr3d.cli.states import last_result
 from napari_cxr3d.terminal import console
 from napari_cxr3d.terminal.command import usage_errors
 
@@ -28,7 +27,6 @@ __all__ = ["novel_views"]
 _VIEWS, _TRUE = "predicted-views.nrrd", "true-views.nrrd"
 _SHEET, _MOVIE, _REPORT, _PICTURE = "contact-sheet.png", "predicted.gif", "report.json", "predicted"
 _VOLUME, _CEILING, _DICOM = "synthetic-ct.nii.gz", "synthetic-ct-ceiling.nii.gz", "dicom"
-_PERMILLE = 1000
 
 VolumeMethod = Literal["fdk", "consistency"]
 StartName = Literal["air", "coarse"]
@@ -207,36 +205,15 @@ def _run(
                 given, method=making.volume, start=making.start, ceiling_from=ct, **asked
             )
     if making.volume is None:
-        prediction = _last(predicted(request, device=device, cancel=cancel), progress)
+        prediction = last_result(predicted(request, device=device, cancel=cancel), progress)
     else:
-        made = _last(volume_from_orbit(wanted, device=device, cancel=cancel), progress)
+        made = last_result(volume_from_orbit(wanted, device=device, cancel=cancel), progress)
         prediction = made.prediction
     comparison = None
     if ct is not None:
         loaded = load_world_model(asked["model"], device=device)
         comparison = compare_views(prediction, ct, loaded=loaded, cancel=cancel)
     return _Made(prediction, comparison, made)
-
-
-def _last(states: Iterator[Any], progress: Any) -> Any:
-    """The result in the last of the states."""
-    from napari_cxr3d.errors import InputRefusedError
-
-    result = None
-    try:
-        for state in states:
-            if progress is not None:
-                progress(Progress(round(_PERMILLE * state.fraction), _PERMILLE, state.message))
-            result = state.result
-    except InputRefusedError as error:
-        words = " ".join(f"--accept {code}" for code in error.codes)
-        raise InputRefusedError(
-            error.what,
-            why=error.why,
-            remedy=f"mend it, or go on with {words} if you know that it is right",
-            codes=error.codes,
-        ) from error
-    return result
 
 
 def _require_free(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from napari_cxr3d.cli.folders import make_folder, require_folder, write_hu
 from napari_cxr3d.cli.reconstruct_options import DrawingOptions, FrontalOptions, LateralOptions
-from napari_cxr3d.progress import Progress
+from napari_cxr3d.cli.states import last_result
 from napari_cxr3d.terminal import console
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ _COARSE, _MEAN, _SD = (f"synthetic-ct-{name}.nii.gz" for name in ("coarse", "mea
 _REPROJECTION = "reprojection.png"
 _REPORT = "report.json"
 _DICOM = "dicom"
-_PERMILLE = 1000
 
 
 def reconstruct(
@@ -95,25 +94,12 @@ def reconstruct(
 
 def _run(request: ReconstructionRequest, device: str) -> ReconstructionResult:
     """Carry the request out with a progress bar, and tell what is unusual."""
-    from napari_cxr3d.errors import InputRefusedError
     from napari_cxr3d.inference.reconstruct import reconstruct as states
 
-    result = None
     with console.interruptible() as cancel, console.progress_bar("Reconstructing") as progress:
-        try:
-            for state in states(request, device=device, cancel=cancel):
-                if progress is not None:
-                    done = round(_PERMILLE * state.fraction)
-                    progress(Progress(done, _PERMILLE, state.message))
-                result = state.result
-        except InputRefusedError as error:
-            words = " ".join(f"--accept {code}" for code in error.codes)
-            raise InputRefusedError(
-                error.what,
-                why=error.why,
-                remedy=f"mend it, or go on with {words} if you know that it is right",
-                codes=error.codes,
-            ) from error
+        result: ReconstructionResult | None = last_result(
+            states(request, device=device, cancel=cancel), progress
+        )
     assert result is not None  # the last state has it
     for finding in result.findings:
         accepted = " (accepted)" if finding.severity == "wrong" else ""
@@ -157,18 +143,10 @@ def _require_free(
     folder: Path, request: ReconstructionRequest, dicom: bool, overwrite: bool
 ) -> None:
     """Refuse to replace anything unasked, before the work begins."""
-    from napari_cxr3d.errors import ExportError
     from napari_cxr3d.io.ct_series_export import require_series_folder
-    from napari_cxr3d.io.destination import require_free, sidecar_path
+    from napari_cxr3d.io.destination import sidecar_path
     from napari_cxr3d.io.image_stack import numbered
 
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise ExportError("There is a file of this name", remedy="choose another", path=there)
-    if not os.access(there, os.W_OK):
-        raise ExportError("This account may not write here", remedy="choose another", path=there)
-    if there != folder:
-        return
     volumes = [folder / name for name in (*_sample_names(request.seeds), _COARSE)]
     if request.samples > 1:
         volumes += [folder / _MEAN, folder / _SD]
@@ -179,8 +157,10 @@ def _require_free(
         for x in request.inputs
         if x.radiograph.source is not None and x.radiograph.source.path is not None
     ]
-    for path in files:
-        require_free(path, overwrite=overwrite, sources=sources)
+    names = [path.name for path in files]
+    require_folder(folder, names, overwrite=overwrite, sources=sources)
+    if not folder.exists():
+        return
     for name in _series_names(request.seeds) if dicom else ():
         require_series_folder(folder / name, overwrite=overwrite)
 
@@ -198,14 +178,14 @@ def _write(
     from napari_cxr3d.io.ct_series_export import write_ct_series
     from napari_cxr3d.io.destination import all_or_none, write_json
 
-    _make(folder)
+    make_folder(folder)
     provenance = result.provenance.to_dict()
     named = list(zip(_sample_names(result.seeds), result.samples, strict=True))
     extra = ((_COARSE, result.coarse), (_MEAN, result.mean), (_SD, result.std))
     named += [(name, volume) for name, volume in extra if volume is not None]
     with console.interruptible() as cancel, all_or_none() as written:
         for name, volume in named:
-            written += _write_volume(volume, folder / name, provenance, overwrite)
+            written += write_hu(volume, folder / name, provenance, overwrite=overwrite)
         pictures, views = reprojection_pictures(result)
         written += write_png(
             pictures, folder / _REPROJECTION, views=views, provenance=provenance,
@@ -224,33 +204,3 @@ def _write(
                 )  # fmt: skip
                 series.append(target)
     return [*written, *series]
-
-
-def _make(folder: Path) -> None:
-    from napari_cxr3d.errors import ExportError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ExportError(
-            "The folder could not be made",
-            why=error.strerror or type(error).__name__,
-            remedy="choose another name",
-            path=folder,
-        ) from error
-
-
-def _write_volume(
-    volume: Any, path: Path, provenance: dict[str, Any], overwrite: bool
-) -> list[Path]:
-    """One volume in whole HU, and its provenance beside."""
-    import numpy as np
-
-    from napari_cxr3d.io import write_volume
-    from napari_cxr3d.io.destination import sidecar_path
-
-    whole = volume.with_hu(np.rint(volume.hu).astype(np.int16))
-    return [
-        write_volume(whole, path, provenance=provenance, overwrite=overwrite),
-        sidecar_path(path),
-    ]

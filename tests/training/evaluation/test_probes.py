@@ -239,7 +239,7 @@ def test_the_command_writes_the_report_of_a_bundle(
     from cxr3d_training.cli.app import app
 
     bundle = _bundle(tmp_path / "tiny")
-    monkeypatch.setattr(probes_run, "_cohort", lambda source: cohort)
+    monkeypatch.setattr(probes_run, "world_cohort", lambda source: cohort)
     run = CliRunner()
     order = ["probe", str(bundle), "--data", "blocks", "--out", str(tmp_path / "out"), "--look",
              "drr", "--least", "4", "--tables", "none", "--epochs", "0", "--device", "cpu",

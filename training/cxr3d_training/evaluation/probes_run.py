@@ -14,6 +14,7 @@ from cxr3d_training.data import Cohort
 from cxr3d_training.data.cohort import CaseList
 from cxr3d_training.data.split import SIDES
 from cxr3d_training.engine.records import cohort_sha256
+from cxr3d_training.evaluation.preflight import device_in_words, require_place, told
 from cxr3d_training.evaluation.probes import (
     Features,
     Probe,
@@ -46,9 +47,7 @@ from cxr3d_training.evaluation.probes_supervised import (
     fit_classifier,
     scores_of,
 )
-from cxr3d_training.evaluation.reconstruct_bundles import _device, _told
-from cxr3d_training.evaluation.run import _require_place
-from cxr3d_training.evaluation.world_model_bundles import _cohort, open_world_model
+from cxr3d_training.evaluation.world_model_bundles import open_world_model, world_cohort
 from napari_cxr3d.device import resolve_device
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.metrics.statistics import (
@@ -109,14 +108,14 @@ def probe_bundle(
     """
     plan = plan or ProbePlan()
     target = Path(out)
-    _require_place(target, overwrite=overwrite)
+    require_place(target, overwrite=overwrite)
     chosen = torch.device(resolve_device(device))
     opened, model = open_world_model(bundle)
     others = {name: open_world_model(where) for name, where in (peers or {}).items()}
     torch.manual_seed(plan.seed)
     fresh = build_network(opened.description)
     assert isinstance(fresh, OrbitModel)  # the bundle's was
-    cohort = _cohort(data)
+    cohort = world_cohort(data)
     report = probe_report(
         model,
         fresh,
@@ -124,12 +123,12 @@ def probe_bundle(
         plan,
         peers={name: peer for name, (_, peer) in others.items()},
         context={
-            "bundle": _told(opened),
-            **{f"peer {name}": _told(peer) for name, (peer, _) in others.items()},
+            "bundle": told(opened),
+            **{f"peer {name}": told(peer) for name, (peer, _) in others.items()},
             "command": command,
             "data": cohort.name,
             "data_sha256": cohort_sha256(cohort),
-            "device": _device(chosen),
+            "device": device_in_words(chosen),
         },
         device=chosen,
         progress=progress,

@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cxr3d_training.data import Cohort, open_cohort
-from cxr3d_training.evaluation.run import Side, _cases, _require_place, _require_unseen
+from cxr3d_training.evaluation.preflight import (
+    KEPT,
+    Side,
+    cases_of_side,
+    device_in_words,
+    open_network,
+    require_place,
+    require_unseen,
+    told,
+)
 from napari_cxr3d.device import resolve_device
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.progress import CancelToken, ProgressCallback
@@ -20,9 +29,6 @@ if TYPE_CHECKING:
     from napari_cxr3d.models.reconstruction import ReconstructionModel
 
 __all__ = ["evaluate_bundles", "open_reconstructor"]
-
-KEPT = "measured"
-"""Folder beside the report with the figures of every method, from which a stopped one goes on."""
 
 
 def evaluate_bundles(
@@ -95,15 +101,15 @@ def evaluate_bundles(
     from cxr3d_training.evaluation.reconstruct_tables import Plan
 
     target = Path(out)
-    _require_place(target, overwrite=overwrite)
+    require_place(target, overwrite=overwrite)
     chosen = torch.device(resolve_device(device))
     opened, model = open_reconstructor(bundle)
     others = {name: open_reconstructor(where) for name, where in (peers or {}).items()}
     cohort = _cohort(data, model)
     beside = cohort if train_data is None else _cohort(train_data, model)
-    held_out = _cases(cohort, side)[:cases]
+    held_out = cases_of_side(cohort, side)[:cases]
     if side != "train":
-        _require_unseen(held_out, beside)
+        require_unseen(held_out, beside)
     if not len(beside.split("train")):
         raise InvalidInputError(
             "There is no training case whose mean could be a baseline",
@@ -125,9 +131,9 @@ def evaluate_bundles(
     context = {
         "recipe": "reconstruct",
         "model": report.methods[0],
-        "bundle": _told(opened),
+        "bundle": told(opened),
         "checkpoint_sha256": str(opened.card["training"].get("checkpoint_sha256", "")),
-        **{f"peer {name}": _told(peer) for name, (peer, _) in others.items()},
+        **{f"peer {name}": told(peer) for name, (peer, _) in others.items()},
         "command": command,
         "data": cohort.name,
         "data_sha256": cohort_sha256(cohort),
@@ -138,7 +144,7 @@ def evaluate_bundles(
         "the data step (inverse crime)",
         "samples_seed": plan.seed,
         "batch": plan.batch,
-        "device": _device(chosen),
+        "device": device_in_words(chosen),
     }
     report = replace(report, context=context)
     target.mkdir(parents=True, exist_ok=True)
@@ -160,13 +166,9 @@ def open_reconstructor(where: str | Path) -> tuple[Bundle, ReconstructionModel]:
     BundleError
         If it is damaged.
     """
-    from napari_cxr3d.models import zoo
-    from napari_cxr3d.models.bundle import open_bundle
     from napari_cxr3d.models.reconstruction import ReconstructionModel
 
-    path = Path(where).expanduser()
-    bundle = open_bundle(path) if path.exists() else zoo.find(str(where))
-    network = bundle.network()
+    bundle, network = open_network(where)
     if not isinstance(network, ReconstructionModel):
         raise InvalidInputError(
             f"{bundle.name} makes no CT from X-rays",
@@ -180,16 +182,3 @@ def _cohort(source: str, model: ReconstructionModel) -> Cohort:
     """The data on the model's spacing; phantoms fill its grid."""
     i, p, ell = (n * s for n, s in zip(model.volume_shape, model.spacing_mm, strict=True))
     return open_cohort(source, spacing_mm=model.spacing_mm, size_mm=(i, p, ell))
-
-
-def _told(bundle: Bundle) -> str:
-    return f"{bundle.name} {bundle.version}, sha256 {bundle.sha256[:12]}"
-
-
-def _device(device: Any) -> str:
-    """The device in words, with its threads where it is the processor."""
-    import torch
-
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device}, {torch.get_num_threads()} threads"

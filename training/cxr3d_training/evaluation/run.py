@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cxr3d_training.data import Cohort, CohortCase, open_cohort
+from cxr3d_training.data import Cohort, open_cohort
 from cxr3d_training.engine.folder import RunFolder
+from cxr3d_training.evaluation.preflight import Side, cases_of_side, require_place, require_unseen
 from cxr3d_training.recipes import find, make
 from napari_cxr3d.device import resolve_device
-from napari_cxr3d.errors import ExportError, InvalidInputError
 from napari_cxr3d.progress import CancelToken, ProgressCallback
 
 if TYPE_CHECKING:
     from napari_cxr3d.metrics import Report
 
 __all__ = ["evaluate_run"]
-
-Side = Literal["train", "validation", "test", "all"]
 
 
 def evaluate_run(
@@ -84,7 +81,7 @@ def evaluate_run(
     folder = RunFolder(run)
     saved = folder.read()
     target = folder.path / "evaluation" if out is None else Path(out)
-    _require_place(target, overwrite=overwrite)
+    require_place(target, overwrite=overwrite)
     settings = saved.settings if data is None else {**saved.settings, "data": data}
     recipe = make(saved.recipe, settings)
     checkpoint, state = folder.checkpoint(
@@ -93,9 +90,9 @@ def evaluate_run(
     chosen = torch.device(resolve_device(device))
     nets = evaluation_networks(recipe, state, chosen)
     opened = cohort if cohort is not None else recipe.cohort()
-    cases = _cases(opened, side)
+    cases = cases_of_side(opened, side)
     if data is not None and side != "train":
-        _require_unseen(cases, open_cohort(saved.settings["data"], **_options(saved.settings)))
+        require_unseen(cases, open_cohort(saved.settings["data"], **_options(saved.settings)))
     report: Report = recipe.evaluate(nets, cases, chosen, progress=progress, cancel=cancel)
     context = {
         "recipe": saved.recipe,
@@ -117,38 +114,3 @@ def evaluate_run(
 
 def _options(settings: dict[str, Any]) -> dict[str, Any]:
     return dict(settings.get("data_options") or {})
-
-
-def _cases(cohort: Cohort, side: Side) -> Sequence[CohortCase]:
-    cases: Sequence[CohortCase] = cohort.cases if side == "all" else cohort.split(side)
-    if not len(cases):
-        raise InvalidInputError(
-            f"There is no case on the side {side!r} of the data",
-            why=f"it has {cohort!r}",
-            remedy="choose another --split, or name data with more patients",
-        )
-    return cases
-
-
-def _require_unseen(cases: Sequence[CohortCase], trained: Cohort) -> None:
-    """Refuse cases of patients that the model learned from."""
-    learned = trained.split("train")
-    patients, contents = {c.patient for c in learned}, {c.id for c in learned}
-    seen = [c for c in cases if c.patient in patients or c.id in contents]
-    if seen:
-        raise InvalidInputError(
-            f"The model has seen {len(seen)} of the {len(cases)} cases in training",
-            why=f"the first is {seen[0].id}",
-            remedy="evaluate on other patients, or say --split train to measure on seen ones",
-        )
-
-
-def _require_place(target: Path, *, overwrite: bool) -> None:
-    """Say before the work, not after it, that the report could not be written."""
-    there = [name for name in ("report.json", "report.md") if (target / name).exists()]
-    if there and not overwrite:
-        raise ExportError(
-            f"{there[0]} exists already",
-            remedy="choose another --out or allow --overwrite",
-            path=target,
-        )

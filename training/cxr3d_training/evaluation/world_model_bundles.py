@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cxr3d_training.data import Cohort, open_cohort
-from cxr3d_training.evaluation.reconstruct_bundles import KEPT, _device, _told
-from cxr3d_training.evaluation.run import Side, _cases, _require_place, _require_unseen
+from cxr3d_training.evaluation.preflight import (
+    KEPT,
+    Side,
+    cases_of_side,
+    device_in_words,
+    open_network,
+    require_place,
+    require_unseen,
+    told,
+)
 from cxr3d_training.evaluation.world_model_plan import WorldModelPlan
 from napari_cxr3d.device import resolve_device
 from napari_cxr3d.errors import InvalidInputError
@@ -22,7 +30,7 @@ if TYPE_CHECKING:
     from napari_cxr3d.models.orbit_model import OrbitModel
     from napari_cxr3d.models.reconstruction import ReconstructionModel
 
-__all__ = ["RECIPES", "evaluate_world_bundles", "open_world_model"]
+__all__ = ["RECIPES", "evaluate_world_bundles", "open_world_model", "world_cohort"]
 
 RECIPES = ("xwin", "xray2xray")
 """Whose bundles are world models."""
@@ -108,14 +116,14 @@ def evaluate_world_bundles(
     from cxr3d_training.evaluation.world_model import evaluate_world_model
 
     target = Path(out)
-    _require_place(target, overwrite=overwrite)
+    require_place(target, overwrite=overwrite)
     chosen = torch.device(resolve_device(device))
     opened, model = open_world_model(bundle)
     others = {name: _open_peer(where) for name, where in (peers or {}).items()}
-    cohort = _cohort(data)
-    held_out = _cases(cohort, side)[:cases]
+    cohort = world_cohort(data)
+    held_out = cases_of_side(cohort, side)[:cases]
     if side != "train":
-        _require_unseen(held_out, cohort if train_data is None else _cohort(train_data))
+        require_unseen(held_out, cohort if train_data is None else world_cohort(train_data))
     plan = plan or WorldModelPlan()
     plan = replace(
         plan,
@@ -139,9 +147,9 @@ def evaluate_world_bundles(
     context = {
         "recipe": recipe,
         "model": report.methods[0],
-        "bundle": _told(opened),
+        "bundle": told(opened),
         "checkpoint_sha256": str(opened.card["training"].get("checkpoint_sha256", "")),
-        **{f"peer {name}": _told(peer) for name, (peer, _) in others.items()},
+        **{f"peer {name}": told(peer) for name, (peer, _) in others.items()},
         "command": command,
         "data": cohort.name,
         "data_sha256": cohort_sha256(cohort),
@@ -149,7 +157,7 @@ def evaluate_world_bundles(
         "cases": len(held_out),
         "radiographs": len(real),
         "realistic X-rays": f"developed of the same projections, domain {plan.domain!r}",
-        "device": _device(chosen),
+        "device": device_in_words(chosen),
     }
     report = replace(report, context=context)
     target.mkdir(parents=True, exist_ok=True)
@@ -184,14 +192,10 @@ def open_world_model(where: str | Path) -> tuple[Bundle, OrbitModel]:
 
 
 def _open_peer(where: str | Path) -> tuple[Bundle, OrbitModel | ReconstructionModel]:
-    from napari_cxr3d.models import zoo
-    from napari_cxr3d.models.bundle import open_bundle
     from napari_cxr3d.models.orbit_model import OrbitModel
     from napari_cxr3d.models.reconstruction import ReconstructionModel
 
-    path = Path(where).expanduser()
-    bundle = open_bundle(path) if path.exists() else zoo.find(str(where))
-    network = bundle.network()
+    bundle, network = open_network(where)
     if not isinstance(network, OrbitModel | ReconstructionModel):
         raise InvalidInputError(
             f"{bundle.name} cannot stand beside a world model",
@@ -201,6 +205,7 @@ def _open_peer(where: str | Path) -> tuple[Bundle, OrbitModel | ReconstructionMo
     return bundle, network
 
 
-def _cohort(source: str) -> Cohort:
+def world_cohort(source: str) -> Cohort:
+    """Data for a world model: phantoms are made at 6 mm."""
     spacing = (_SPACING_MM,) * 3
     return open_cohort(source, spacing_mm=spacing, size_mm=(_EXTENT_MM,) * 3)

@@ -27,27 +27,24 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr3d_training.data import CaseList, CohortCase
-from cxr3d_training.data.orbits import OrbitEpisodes
-from cxr3d_training.data.prepared_radiographs import PreparedRadiographs
+from cxr3d_training.data import CohortCase
 from cxr3d_training.engine.recipe import (
     Average,
     Batches,
     BundleParts,
     Networks,
     Player,
-    Recipe,
     Sampler,
     Work,
 )
 from cxr3d_training.losses.adversarial import discriminator_loss, generator_loss
 from cxr3d_training.losses.features import RandomFeatures, feature_distance
+from cxr3d_training.recipes.orbit_recipe import OrbitRecipe
 from cxr3d_training.recipes.xray2xray_config import Xray2XrayConfig
 from cxr3d_training.recipes.xray2xray_validation import RollOutValidation
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.models.network import build_network, outline_network
 from napari_cxr3d.models.transition import Xray2Xray
-from napari_cxr3d.progress import CancelToken, ProgressCallback
 from napari_cxr3d.xray.calibration import approximate_integrals
 
 __all__ = ["Xray2XrayConfig", "Xray2XrayRecipe"]
@@ -56,7 +53,7 @@ _VISION = ("l1", "align", "real", "commitment", "adversarial", "random_feature")
 _TRANSITION = ("latent", "cosine", "codes", "rollout", "decoded")
 
 
-class Xray2XrayRecipe(Recipe):
+class Xray2XrayRecipe(OrbitRecipe):
     """See the module."""
 
     name = "xray2xray"
@@ -68,28 +65,14 @@ class Xray2XrayRecipe(Recipe):
     }
     paths = ("begin_from", "radiographs")
     config: Xray2XrayConfig
+    validation = RollOutValidation
 
     def __init__(self, config: Xray2XrayConfig) -> None:
         super().__init__(config)
         outline = outline_network(config.model)
         if not isinstance(outline, Xray2Xray):
             raise InvalidInputError("The setting 'model' must describe an Xray2Xray")
-        poses = config.poses
-        pairs = {
-            "detector_shape": (poses.detector_shape, outline.detector_shape),
-            "yaw_range": (tuple(poses.yaw_range), outline.yaw_range),
-            "yaw_step": (poses.yaw_step, outline.yaw_step),
-            "stride": (poses.stride, outline.stride),
-        }
-        for name, (posed, modelled) in pairs.items():
-            if posed != modelled:
-                raise InvalidInputError(
-                    f"poses.{name} must be that of the model", why=f"{posed} is not {modelled}"
-                )
-        if poses.pitch or poses.roll:
-            raise InvalidInputError(
-                "The model is told the yaw alone", remedy="set poses.pitch and poses.roll to 0"
-            )
+        self.require_poses_of(outline, stride=(config.poses.stride, outline.stride))
         off = {name for name, weight in config.losses.items() if weight.never}
         if outline.vision.codebook is None and not {"commitment", "codes"} <= off:
             raise InvalidInputError(
@@ -101,8 +84,7 @@ class Xray2XrayRecipe(Recipe):
                 "The loss 'real' needs real radiographs",
                 remedy="name their folder by the setting 'radiographs', or set the weight to 0",
             )
-        self.outline = outline
-        self._validation = RollOutValidation(config.volume_shape, config.spacing_mm, config.domain)
+        self.outline: Xray2Xray = outline
 
     # --- networks -------------------------------------------------------------------------------
 
@@ -150,29 +132,16 @@ class Xray2XrayRecipe(Recipe):
 
     def samplers(self, cases: Sequence[CohortCase]) -> dict[str, Sampler]:
         """Walks about patients, and real radiographs where a folder of them is named."""
-        assert isinstance(cases, CaseList)
-        config, outline = self.config, self.outline
-        episodes = OrbitEpisodes(
-            cases,
-            config.poses,
-            volume_shape=config.volume_shape,
-            spacing_mm=config.spacing_mm,
-            domain=config.domain,
-            realistic=config.realistic,
-            variants=config.variants,
-            augmentation=config.augmentation,
-            collimated=config.collimated,
-        )
+        config = self.config
+        episodes = self.episodes(cases)
+        radiographs = self.real_radiographs()
 
         def walk(rng: np.random.Generator) -> dict[str, Any]:
             # "pick" tells which steps of the walk are looked at, where not all are.
             return {**episodes.sample(rng), "pick": rng.permutation(config.poses.count - 1)}
 
         feeds = {"walks": Sampler(walk)}
-        if config.radiographs is not None:
-            view = outline.base_view
-            field_mm = view.pixel_mm * view.detector_shape[1]
-            radiographs = PreparedRadiographs(config.radiographs, outline.detector_shape, field_mm)
+        if radiographs is not None:
 
             def real(rng: np.random.Generator) -> dict[str, Any]:
                 picture = radiographs.draw(rng)
@@ -308,59 +277,18 @@ class Xray2XrayRecipe(Recipe):
         pictures = {"given": walks["context"][0], "frontal": frontal / scale, "view": view / scale}
         return {name: picture.float().clamp(0, 1) for name, picture in pictures.items()}
 
-    def validate(
-        self, nets: Networks, cases: Sequence[CohortCase], device: torch.device
-    ) -> dict[str, float]:
-        """See `RollOutValidation.figures`."""
-        return self._validation.figures(self.model_of(nets).to(device), cases, device)
-
-    # --- evaluation and export --------------------------------------------------------------------
-
-    def evaluate(
-        self,
-        nets: Networks,
-        cases: Sequence[CohortCase],
-        device: torch.device,
-        *,
-        progress: ProgressCallback | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Any:
-        """The tables of `cxr3d_training.evaluation.world_model` on held-out patients."""
-        from cxr3d_training.evaluation.world_model import evaluate_world_model
-
-        return evaluate_world_model(
-            self.model_of(nets).to(device), cases, device=device, progress=progress, cancel=cancel
-        )
+    # --- export -----------------------------------------------------------------------------------
 
     def bundle(self, nets: Networks) -> BundleParts:
         """The whole model with averaged weights."""
-        model = self.model_of(nets)
-        card = {
-            "kind": "world-model",
-            "preprocessing": model.describe(),
-            "intended_use": "research: what a chest X-ray would show from elsewhere, reached "
+        return self.parts(
+            nets,
+            intended_use="research: what a chest X-ray would show from elsewhere, reached "
             "step by step, and a description of the patient from that orbit",
-            "limits": "not a medical device; predicted views are SYNTHETIC, blurred, and mostly "
+            limits="not a medical device; predicted views are SYNTHETIC, blurred, and mostly "
             "what the training patients had in common; errors grow along a roll-out; nothing is "
             "to be diagnosed from them",
-        }
-        if self.config.begin_from is not None:
-            card["begun_from"] = _origin(self.config.begin_from)
-        return BundleParts(self.config.model, model.state_dict(), card)
-
-
-def _origin(path: str) -> dict[str, Any]:
-    """What a card says of the bundle whose vision model was taken over."""
-    from napari_cxr3d.models.bundle import open_bundle
-
-    card = open_bundle(path).card
-    told = {name: card["training"].get(name) for name in ("command", "seed", "steps", "seconds")}
-    return {
-        "name": card["name"],
-        "synthetic_training": card["synthetic_training"],
-        "checkpoint_sha256": card["training"].get("checkpoint_sha256"),
-        **told,
-    }
+        )
 
 
 def _take_over(model: Xray2Xray, path: str) -> None:

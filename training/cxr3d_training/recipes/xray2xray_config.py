@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cxr3d_training.data.orbits import OrbitPoses
-from cxr3d_training.engine.recipe import RecipeConfig
 from cxr3d_training.engine.schedules import Schedule
 from cxr3d_training.losses.adversarial import AdversarialKind
+from cxr3d_training.recipes.orbit_recipe import OrbitConfig
 from napari_cxr3d.errors import InvalidInputError
 
 __all__ = ["FeatureConfig", "WalkPoses", "Xray2XrayConfig"]
@@ -80,38 +80,22 @@ class FeatureConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Xray2XrayConfig(RecipeConfig):
+class Xray2XrayConfig(OrbitConfig):
     """Settings of Xray2Xray's training; the presets say where each value comes from.
+
+    The model is an `Xray2Xray`. Of a bundle that a training begins from, the transition model is
+    taken over where it is of the same shape. The term ``real`` needs radiographs.
 
     Attributes
     ----------
-    model : dict
-        ``_target_`` mapping of an `Xray2Xray`.
     discriminator : dict
         ``_target_`` mapping of the judge of decoded line integrals.
     features : FeatureConfig
         The network of the feature term.
     adversarial_kind : {"hinge", "least_squares"}
         Form of the adversarial terms.
-    begin_from : str or None
-        Bundle of an `Xray2Xray` whose vision model is taken over, and whose transition model
-        where it is of the same shape: so the two are trained one after the other.
-    volume_shape, spacing_mm : tuple of 3
-        The grid on which cases are rendered.
     poses : WalkPoses
         Where X-rays are taken from, and the walks from there.
-    domain : str
-        Look of the realistic X-rays of phantoms and CTs.
-    realistic : float
-        Part of the samples whose given X-ray has that look rather than that of a DRR.
-    variants : int
-        Changed copies of every patient.
-    augmentation : {"none", "light", "full"}
-        How they are changed.
-    collimated : float
-        Part of the X-rays with black sides.
-    radiographs : str or None
-        Folder of real radiographs for the vision model; the term ``real`` needs it.
     real_batch : int
         Real radiographs of a step.
     vision_views : int
@@ -128,20 +112,10 @@ class Xray2XrayConfig(RecipeConfig):
         Momentum of the weights' averages, which are evaluated and exported.
     """
 
-    model: dict[str, Any]
     discriminator: dict[str, Any]
     features: FeatureConfig = field(default_factory=FeatureConfig)
     adversarial_kind: AdversarialKind = "hinge"
-    begin_from: str | None = None
-    volume_shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
     poses: WalkPoses = field(default_factory=WalkPoses)
-    domain: str = "realistic"
-    realistic: float = 0.5
-    variants: int = 4
-    augmentation: str = "full"
-    collimated: float = 0.3
-    radiographs: str | None = None
     real_batch: int = 2
     vision_views: int = 2
     teacher_views: int = 2

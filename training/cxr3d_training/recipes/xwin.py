@@ -24,17 +24,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cxr3d_training.data import CaseList, CohortCase
-from cxr3d_training.data.orbits import LandmarkSet, OrbitEpisodes, OrbitPoses
-from cxr3d_training.data.prepared_radiographs import PreparedRadiographs
+from cxr3d_training.data import CohortCase
+from cxr3d_training.data.orbits import LandmarkSet
 from cxr3d_training.engine.recipe import (
     Average,
     Batches,
     BundleParts,
     Networks,
     Player,
-    Recipe,
-    RecipeConfig,
     Sampler,
     Work,
 )
@@ -49,13 +46,12 @@ from cxr3d_training.losses.world_model import (
     looks_real,
     tells_domains,
 )
-from cxr3d_training.recipes.orbit_validation import OrbitValidation
+from cxr3d_training.recipes.orbit_recipe import OrbitConfig, OrbitRecipe
 from napari_cxr3d.errors import InvalidInputError
 from napari_cxr3d.models.network import build_network, outline_network
 from napari_cxr3d.models.orbit_model import standardised
 from napari_cxr3d.models.vit_hub import begin_from_dinov2, read_dinov2
 from napari_cxr3d.models.world_model import DomainCritic, MaskPredictor, XWin
-from napari_cxr3d.progress import CancelToken, ProgressCallback
 
 __all__ = ["XWinConfig", "XWinRecipe"]
 
@@ -63,13 +59,15 @@ Feed = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True)
-class XWinConfig(RecipeConfig):
+class XWinConfig(OrbitConfig):
     """Settings of X-WIN's training; the presets say where each value comes from.
+
+    The model is an `XWin` with a renderer. Of a bundle that a training begins from, mask predictor
+    and critic begin anew: no bundle holds them. Without radiographs, realistic X-rays stand for
+    the real domain.
 
     Attributes
     ----------
-    model : dict
-        ``_target_`` mapping of an `XWin` with a renderer.
     masker : dict
         ``dim``, ``depth`` and ``heads`` of the `MaskPredictor`.
     critic_dim : int
@@ -77,25 +75,6 @@ class XWinConfig(RecipeConfig):
     encoder_from : str or None
         Folder of a DINOv2 or of RAD-DINO whose weights the encoders begin with; the encoder of
         `model` then needs their width and depth, and ``learned_position``.
-    begin_from : str or None
-        Bundle of an `XWin` of the same shapes whose weights are taken over, so that trainings can
-        follow each other. Mask predictor and critic, which no bundle holds, begin anew.
-    volume_shape, spacing_mm : tuple of 3
-        The grid on which cases are rendered.
-    poses : OrbitPoses
-        Where X-rays are taken from, and the turns that are predicted.
-    domain : str
-        Look of the realistic X-rays of phantoms and CTs.
-    realistic : float
-        Part of the samples whose X-ray has that look rather than that of a DRR.
-    variants : int
-        Changed copies of every patient.
-    augmentation : {"none", "light", "full"}
-        How they are changed.
-    collimated : float
-        Part of the X-rays with black sides.
-    radiographs : str or None
-        Folder of real radiographs; without it realistic X-rays stand for the real domain.
     real_share : float
         Part of the real domain that is of them; the rest are realistic X-rays.
     real_batch : int
@@ -114,20 +93,9 @@ class XWinConfig(RecipeConfig):
         Momentum of the target encoder.
     """
 
-    model: dict[str, Any]
     masker: dict[str, int]
     critic_dim: int
     encoder_from: str | None = None
-    begin_from: str | None = None
-    volume_shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    poses: OrbitPoses = field(default_factory=OrbitPoses)
-    domain: str = "realistic"
-    realistic: float = 0.5
-    variants: int = 4
-    augmentation: str = "full"
-    collimated: float = 0.3
-    radiographs: str | None = None
     real_share: float = 0.5
     real_batch: int = 8
     blocks: Blocks = field(default_factory=Blocks)
@@ -140,7 +108,7 @@ class XWinConfig(RecipeConfig):
     ema: Schedule
 
 
-class XWinRecipe(Recipe):
+class XWinRecipe(OrbitRecipe):
     """See the module."""
 
     name = "xwin"
@@ -155,23 +123,8 @@ class XWinRecipe(Recipe):
         outline = outline_network(config.model)
         if not isinstance(outline, XWin) or outline.renderer is None:
             raise InvalidInputError("The setting 'model' must describe an XWin with a renderer")
-        poses = config.poses
-        pairs = {
-            "detector_shape": (poses.detector_shape, outline.detector_shape),
-            "yaw_range": (tuple(poses.yaw_range), outline.yaw_range),
-            "yaw_step": (poses.yaw_step, outline.yaw_step),
-        }
-        for name, (posed, modelled) in pairs.items():
-            if posed != modelled:
-                raise InvalidInputError(
-                    f"poses.{name} must be that of the model", why=f"{posed} is not {modelled}"
-                )
-        if (poses.pitch or poses.roll) and not outline.euler:
-            raise InvalidInputError(
-                "The model is told the yaw alone", remedy="set model.euler, or pitch and roll to 0"
-            )
-        self.outline = outline
-        self._validation = OrbitValidation(config.volume_shape, config.spacing_mm, config.domain)
+        self.require_poses_of(outline)
+        self.outline: XWin = outline
 
     # --- networks -------------------------------------------------------------------------------
 
@@ -226,25 +179,9 @@ class XWinRecipe(Recipe):
 
     def samplers(self, cases: Sequence[CohortCase]) -> dict[str, Sampler]:
         """Orbits of patients, and pictures of the real domain."""
-        assert isinstance(cases, CaseList)
         config, outline = self.config, self.outline
-        episodes = OrbitEpisodes(
-            cases,
-            config.poses,
-            volume_shape=config.volume_shape,
-            spacing_mm=config.spacing_mm,
-            domain=config.domain,
-            realistic=config.realistic,
-            variants=config.variants,
-            augmentation=config.augmentation,
-            collimated=config.collimated,
-            landmarks=LandmarkSet(cases, config.landmarks_held_out),
-        )
-        radiographs = None
-        if config.radiographs is not None:
-            view = outline.base_view
-            field_mm = view.pixel_mm * view.detector_shape[1]
-            radiographs = PreparedRadiographs(config.radiographs, outline.detector_shape, field_mm)
+        episodes = self.episodes(cases, LandmarkSet(cases, config.landmarks_held_out))
+        radiographs = self.real_radiographs()
 
         def real(rng: np.random.Generator) -> dict[str, Any]:
             if radiographs is not None and rng.random() < config.real_share:
@@ -362,51 +299,23 @@ class XWinRecipe(Recipe):
         low, high = seen.amin(), seen.amax()
         return {"xray": (seen - low) / (high - low).clamp_min(1e-6), "view": (pair / 8).clamp(0, 1)}
 
-    def validate(
-        self, nets: Networks, cases: Sequence[CohortCase], device: torch.device
-    ) -> dict[str, float]:
-        """See `OrbitValidation.figures`."""
-        model = self.model_of(nets).to(device)
-        return self._validation.figures(model, cases, device)
+    # --- export -----------------------------------------------------------------------------------
 
-    # --- evaluation and export --------------------------------------------------------------------
-
-    def evaluate(
-        self,
-        nets: Networks,
-        cases: Sequence[CohortCase],
-        device: torch.device,
-        *,
-        progress: ProgressCallback | None = None,
-        cancel: CancelToken | None = None,
-    ) -> Any:
-        """The tables of `cxr3d_training.evaluation.world_model` on held-out patients."""
-        from cxr3d_training.evaluation.world_model import WorldModelPlan, evaluate_world_model
-
-        plan = WorldModelPlan(
-            held_out=self.config.landmarks_held_out,
-            volume_shape=self.config.volume_shape,
-            spacing_mm=self.config.spacing_mm,
-            domain=self.config.domain,
-        )
-        model = self.model_of(nets).to(device)
-        return evaluate_world_model(
-            model, cases, device=device, plan=plan, progress=progress, cancel=cancel
-        )
+    @property
+    def landmarks_held_out(self) -> tuple[str, ...]:
+        """Landmarks that only the evaluation sees."""
+        return self.config.landmarks_held_out
 
     def bundle(self, nets: Networks) -> BundleParts:
         """The model with both encoders."""
-        model = self.model_of(nets)
-        card = {
-            "kind": "world-model",
-            "preprocessing": model.describe(),
-            "landmarks_held_out": list(self.config.landmarks_held_out),
-            "intended_use": "research: what a chest X-ray would show from elsewhere, and where "
+        return self.parts(
+            nets,
+            landmarks_held_out=list(self.config.landmarks_held_out),
+            intended_use="research: what a chest X-ray would show from elsewhere, and where "
             "the same anatomy lies in another picture",
-            "limits": "not a medical device; predicted views are SYNTHETIC, blurred, and mostly "
+            limits="not a medical device; predicted views are SYNTHETIC, blurred, and mostly "
             "what the training patients had in common; nothing is to be diagnosed from them",
-        }
-        return BundleParts(self.config.model, model.state_dict(), card)
+        )
 
 
 def _take_over(model: XWin, path: str) -> None:
