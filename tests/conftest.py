@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pytest_socket import disable_socket
@@ -35,3 +37,50 @@ def data_folder() -> Path:
 def no_network() -> None:
     """No test reaches beyond this machine."""
     disable_socket(allow_unix_socket=True)
+
+
+@pytest.fixture(scope="session")
+def write_world_model() -> Callable[..., Path]:
+    """Write the bundle of a tiny world model with random weights, seeded.
+
+    `network` changes its description, or replaces it where it names another target.
+    """
+
+    def write(path: Path, *, network: dict[str, Any] | None = None, **card: Any) -> Path:
+        import torch
+
+        from napari_cxr3d.models import write_bundle
+        from napari_cxr3d.models.network import build_network
+
+        description = {
+            "_target_": "napari_cxr3d.models.world_model.XWin",
+            "image_size": [32, 32],
+            "field_mm": 440.0,
+            "source_to_isocenter_mm": 1600.0,
+            "source_to_detector_mm": 1800.0,
+            "encoder": {"patch_size": 8, "dim": 32, "depth": 1, "heads": 2},
+            "predictor": {"dim": 32, "depth": 1, "heads": 2},
+            "renderer": {"channels": [16, 16, 16, 16]},
+            **(network or {}),
+        }
+        if network is not None and "_target_" in network:
+            description = network
+        description = {key: value for key, value in description.items() if value is not None}
+        told = {
+            "name": "xwin-test",
+            "version": "1.0.0",
+            "kind": "world-model",
+            "licence": "BSD-3-Clause",
+            "intended_use": "Tests.",
+            "limits": "Not for patients.",
+            "synthetic_training": True,
+            "preprocessing": {"field_mm": 440.0},
+            "training": {"command": "none", "seed": 0, "data": []},
+            "metrics": {},
+            **card,
+        }
+        torch.manual_seed(0)
+        state = build_network(description).state_dict()
+        return write_bundle(path, network=description, state=state, card=told, dtype="float32")
+
+    return write

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,52 +34,18 @@ from napari_cxr3d.phantom import make_thorax
 from napari_cxr3d.progress import CancelToken
 from napari_cxr3d.xray import projector
 
-NETWORK: dict[str, Any] = {
-    "_target_": "napari_cxr3d.models.world_model.XWin",
-    "image_size": [32, 32],
-    "field_mm": 440.0,
-    "source_to_isocenter_mm": 1600.0,
-    "source_to_detector_mm": 1800.0,
-    "yaw_range": [-90, 90],
-    "yaw_step": 15.0,
-    "encoder": {"patch_size": 8, "dim": 32, "depth": 1, "heads": 2},
-    "predictor": {"dim": 32, "depth": 1, "heads": 2},
-    "renderer": {"channels": [16, 16, 16, 16]},
-}
-CARD: dict[str, Any] = {
-    "name": "world-test",
-    "version": "1.0.0",
-    "kind": "world-model",
-    "licence": "BSD-3-Clause",
-    "intended_use": "Tests.",
-    "limits": "Not for patients.",
-    "synthetic_training": True,
-    "preprocessing": {"field_mm": 440.0},
-    "training": {"command": "none", "seed": 0, "data": []},
-    "metrics": {},
-}
 YAWS = (-90.0, -30.0, 0.0, 45.0)
 ON_CPU = {"device": "cpu"}
 
 
-def write_world_model(folder: Path, **changes: Any) -> Path:
-    import torch
-
-    from napari_cxr3d.models import write_bundle
-    from napari_cxr3d.models.network import build_network
-
-    torch.manual_seed(0)
-    network = {k: v for k, v in {**NETWORK, **changes}.items() if v is not None}
-    model = build_network(network)
-    state = model.state_dict()
-    return write_bundle(
-        folder / "bundle.zip", network=network, state=state, card=CARD, dtype="float32"
-    )
-
-
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory) -> str:
-    return str(write_world_model(tmp_path_factory.mktemp("world")))
+def bundle(tmp_path_factory, write_world_model) -> str:
+    path = tmp_path_factory.mktemp("world") / "bundle.zip"
+    return str(
+        write_world_model(
+            path, network={"yaw_range": [-90, 90], "yaw_step": 15.0}, name="world-test"
+        )
+    )
 
 
 @pytest.fixture(scope="module")
@@ -161,8 +126,10 @@ def test_all_angles_of_the_model_by_default_and_none_beyond(bundle, xray):
             NovelViewsRequest(xray, bundle, yaws)
 
 
-def test_a_model_without_a_renderer_is_refused(tmp_path, xray):
-    path = str(write_world_model(tmp_path, renderer=None))
+def test_a_model_without_a_renderer_is_refused(tmp_path, xray, write_world_model):
+    path = str(
+        write_world_model(tmp_path / "bundle.zip", network={"yaw_step": 15.0, "renderer": None})
+    )
     with pytest.raises(InvalidInputError, match="without a renderer"):
         list(novel_views(NovelViewsRequest(xray, path), **ON_CPU))
 
@@ -230,8 +197,10 @@ def test_perfect_views_have_no_error(chest, predicted):
     assert np.isnan(found.latent_error).all()
 
 
-def test_another_model_is_not_compared_with(tmp_path, chest, predicted):
-    other = load_world_model(str(write_world_model(tmp_path, yaw_step=30.0)))
+def test_another_model_is_not_compared_with(tmp_path, chest, predicted, write_world_model):
+    other = load_world_model(
+        str(write_world_model(tmp_path / "bundle.zip", network={"yaw_step": 30.0}))
+    )
     with pytest.raises(InvalidInputError, match="other weights"):
         compare_views(predicted, chest, loaded=other)
 

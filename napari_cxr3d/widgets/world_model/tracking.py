@@ -12,7 +12,6 @@ import numpy.typing as npt
 
 from napari_cxr3d.errors import Cxr3dError
 from napari_cxr3d.imaging import Radiograph
-from napari_cxr3d.jobs import Job
 from napari_cxr3d.progress import CancelToken, ProgressCallback
 from napari_cxr3d.viewer.layers import require_volume, volume_refusal
 from napari_cxr3d.viewer.planes import point_in_view
@@ -26,6 +25,7 @@ from napari_cxr3d.viewer.world_model_tracks import (
 from napari_cxr3d.widgets.common.worker_session import unwrapped_images
 from napari_cxr3d.widgets.world_model.landmark_files import Landmark
 from napari_cxr3d.widgets.world_model.landmarks import LandmarkController
+from napari_cxr3d.widgets.world_model.one_job import OneJob
 from napari_cxr3d.widgets.world_model.pairing import PairController
 from napari_cxr3d.widgets.world_model.plots import Curve
 from napari_cxr3d.widgets.world_model.session import NO_MODEL, WorldModelSession
@@ -66,15 +66,15 @@ def frames_of_sweep(layer: Image) -> tuple[XrayInput, ...]:
     )
 
 
-class TrackController:
+class TrackController(OneJob):
     """Connects the sweep's form with the encoder, the tracker and the layers."""
 
     def __init__(
         self, session: WorldModelSession, pair: PairController, landmarks: LandmarkController
     ) -> None:
-        self._session, self._pair, self._landmarks = session, pair, landmarks
+        super().__init__(session, "Cancelled; the sweep was not encoded.")
+        self._pair, self._landmarks = pair, landmarks
         self.layers = TrackLayers(session.viewer)
-        self._job: Job[Any] | None = None
         self._cache: OrderedDict[tuple[str, int], tuple[PatchFeatures, ...]] = OrderedDict()
         self._sweep: ref[Image] | None = None
         self.truth: tuple[float, float, float] | None = None
@@ -171,11 +171,6 @@ class TrackController:
         session.panel.progress.start("encoding the sweep")
         session.state_changed.emit()
 
-    def cancel(self) -> None:
-        """Stop encoding; what was found before stays."""
-        if self._job is not None:
-            self._job.cancel()
-
     def show_frame(self, index: int) -> None:
         """Step to a frame of the sweep that was tracked."""
         sweep = None if self._sweep is None else self._sweep()
@@ -267,21 +262,6 @@ class TrackController:
             self._session.panel.progress.show_part(
                 state.index / max(state.count, 1), f"frame {state.index} of {state.count}"
             )
-
-    def _on_error(self, error: Exception) -> None:
-        self._finish()
-        self._session.report(error)
-        self._session.start_worker()
-
-    def _on_cancelled(self) -> None:
-        self._finish()
-        self._session.panel.status.show_info("Cancelled; the sweep was not encoded.")
-        self._session.start_worker()
-
-    def _finish(self) -> None:
-        self._job = None
-        self._session.panel.progress.finish()
-        self._session.state_changed.emit()
 
 
 def _projected(

@@ -11,9 +11,10 @@ from napari_cxr3d.errors import Cxr3dError
 from napari_cxr3d.imaging import XrayView
 from napari_cxr3d.inference.world_model_tasks import CtSlice
 from napari_cxr3d.jobs import Job
-from napari_cxr3d.viewer.layers import require_volume, volume_refusal
+from napari_cxr3d.viewer.layers import require_volume
 from napari_cxr3d.viewer.world_model_board import Tile, difference_colormap, letters_of_view
 from napari_cxr3d.widgets.common.worker_session import unwrapped_images
+from napari_cxr3d.widgets.world_model.one_job import OneJob, ct_names
 from napari_cxr3d.widgets.world_model.pairing import PairController
 from napari_cxr3d.widgets.world_model.plots import Curve
 from napari_cxr3d.widgets.world_model.session import NO_MODEL, WorldModelSession
@@ -47,12 +48,12 @@ def reason_for_orbit(session: WorldModelSession, pair: PairController) -> str:
     return _OPEN_FINDING if session.panel.findings.open_ones else ""
 
 
-class ViewController:
+class ViewController(OneJob):
     """Connects the slider with the predicted orbit, the true one, and the board."""
 
     def __init__(self, session: WorldModelSession, pair: PairController) -> None:
-        self._session, self._pair = session, pair
-        self._job: Job[Any] | None = None
+        super().__init__(session, "Cancelled; the views that came before are kept.")
+        self._pair = pair
         self._comparing: Job[Any] | None = None
         self._source: PictureSource | None = None  # what the views below are of
         self._views: dict[float, tuple[Picture, XrayView]] = {}
@@ -67,15 +68,9 @@ class ViewController:
         session.state_changed.connect(self.show_reasons)
         pair.encoded.connect(self._on_encoded)
 
-    @property
-    def running(self) -> bool:
-        """Whether views are being predicted."""
-        return self._job is not None
-
     def refresh(self) -> None:
         """Bring the choice of CTs up to date with the viewer's layers."""
-        names = [x.name for x in unwrapped_images(self._session.viewer) if not volume_refusal(x)]
-        self._session.panel.views_form.ct.offer(names)
+        self._session.panel.views_form.ct.offer(ct_names(self._session))
 
     def show_reasons(self) -> None:
         """Say why nothing can be predicted or shown, if so."""
@@ -117,9 +112,9 @@ class ViewController:
 
     def cancel(self) -> None:
         """Stop predicting and comparing; views that came stay."""
-        for job in (self._job, self._comparing):
-            if job is not None:
-                job.cancel()
+        super().cancel()
+        if self._comparing is not None:
+            self._comparing.cancel()
 
     def _on_state(self, state: NovelViewsState) -> None:
         self._session.panel.progress.show_part(state.fraction, state.message or state.stage)
@@ -155,21 +150,6 @@ class ViewController:
         self._show_curves()
         self.show()
         self.compare()
-
-    def _on_error(self, error: Exception) -> None:
-        self._finish()
-        self._session.report(error)
-        self._session.start_worker()
-
-    def _on_cancelled(self) -> None:
-        self._finish()
-        self._session.panel.status.show_info("Cancelled; the views that came before are kept.")
-        self._session.start_worker()
-
-    def _finish(self) -> None:
-        self._job = None
-        self._session.panel.progress.finish()
-        self._session.state_changed.emit()
 
     # The truth
 

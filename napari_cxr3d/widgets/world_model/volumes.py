@@ -10,11 +10,11 @@ from weakref import ref
 from napari_cxr3d.errors import Cxr3dError
 from napari_cxr3d.imaging import Volume
 from napari_cxr3d.inference.world_model_tasks import CtSlice
-from napari_cxr3d.jobs import Job
-from napari_cxr3d.viewer.layers import require_volume, volume_refusal
+from napari_cxr3d.viewer.layers import require_volume
 from napari_cxr3d.viewer.reconstruction import ReconstructionLayers
 from napari_cxr3d.viewer.world_model_volumes import add_orbit_volume
 from napari_cxr3d.widgets.common.worker_session import unwrapped_images
+from napari_cxr3d.widgets.world_model.one_job import OneJob, ct_names
 from napari_cxr3d.widgets.world_model.pairing import PairController
 from napari_cxr3d.widgets.world_model.session import WorldModelSession
 from napari_cxr3d.widgets.world_model.viewing import reason_for_orbit
@@ -32,13 +32,13 @@ _RUNNING = "A volume is being made: wait, or cancel it."
 _NO_VOLUME = "There is no volume yet."
 
 
-class VolumeController:
+class VolumeController(OneJob):
     """Connects the volume's form with the worker and the viewer."""
 
     def __init__(self, session: WorldModelSession, pair: PairController) -> None:
-        self._session, self._pair = session, pair
+        super().__init__(session, "Cancelled; nothing was kept.")
+        self._pair = pair
         self._forming = ReconstructionLayers(session.viewer)
-        self._job: Job[Any] | None = None
         self._made: ref[Image] | None = None
         form = session.panel.volume_form
         form.volume_requested.connect(self.make)
@@ -46,15 +46,9 @@ class VolumeController:
         session.panel.cancel_requested.connect(self.cancel)
         session.state_changed.connect(self.show_reasons)
 
-    @property
-    def running(self) -> bool:
-        """Whether a volume is being made."""
-        return self._job is not None
-
     def refresh(self) -> None:
         """Bring the choice of CTs up to date with the viewer's layers."""
-        names = [x.name for x in unwrapped_images(self._session.viewer) if not volume_refusal(x)]
-        self._session.panel.volume_form.ct.offer(names)
+        self._session.panel.volume_form.ct.offer(ct_names(self._session))
 
     def show_reasons(self) -> None:
         """Say why nothing can be made or handed over, if so."""
@@ -98,11 +92,6 @@ class VolumeController:
         session.panel.progress.start("predicting views")
         session.state_changed.emit()
 
-    def cancel(self) -> None:
-        """Stop; what was not finished goes away."""
-        if self._job is not None:
-            self._job.cancel()
-
     def _on_state(self, state: OrbitVolumeState, center: Any) -> None:
         if state.stage == "done":
             return
@@ -138,21 +127,9 @@ class VolumeController:
         )
         session.state_changed.emit()
 
-    def _on_error(self, error: Exception) -> None:
-        self._finish()
-        self._session.report(error)
-        self._session.start_worker()
-
-    def _on_cancelled(self) -> None:
-        self._finish()
-        self._session.panel.status.show_info("Cancelled; nothing was kept.")
-        self._session.start_worker()
-
     def _finish(self) -> None:
-        self._job = None
         self._forming.give_up()
-        self._session.panel.progress.finish()
-        self._session.state_changed.emit()
+        super()._finish()
 
     def send_to_xray_panel(self) -> None:
         """Open the X-ray panel with the volume chosen."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,41 +11,11 @@ from PIL import Image
 
 from napari_cxr3d.io import read_ct, read_xrays
 
-NETWORK: dict[str, Any] = {
-    "_target_": "napari_cxr3d.models.world_model.XWin",
-    "image_size": [32, 32],
-    "field_mm": 440.0,
-    "source_to_isocenter_mm": 1600.0,
-    "source_to_detector_mm": 1800.0,
-    "encoder": {"patch_size": 8, "dim": 32, "depth": 1, "heads": 2},
-    "predictor": {"dim": 32, "depth": 1, "heads": 2},
-    "renderer": {"channels": [16, 16, 16, 16]},
-}
-CARD: dict[str, Any] = {
-    "name": "world-test",
-    "version": "1.0.0",
-    "kind": "world-model",
-    "licence": "BSD-3-Clause",
-    "intended_use": "Tests.",
-    "limits": "Not for patients.",
-    "synthetic_training": True,
-    "preprocessing": {"field_mm": 440.0},
-    "training": {"command": "none", "seed": 0, "data": []},
-    "metrics": {},
-}
-
 
 @pytest.fixture(scope="module")
-def world_model(tmp_path_factory) -> Path:
-    import torch
-
-    from napari_cxr3d.models import write_bundle
-    from napari_cxr3d.models.network import build_network
-
-    torch.manual_seed(0)
-    state = build_network(NETWORK).state_dict()
+def world_model(tmp_path_factory, write_world_model) -> Path:
     path = tmp_path_factory.mktemp("world") / "bundle.zip"
-    return write_bundle(path, network=NETWORK, state=state, card=CARD, dtype="float32")
+    return write_world_model(path, name="world-test")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,19 +17,6 @@ from napari_cxr3d.imaging import XrayView
 from napari_cxr3d.io import write_integrals
 from napari_cxr3d.terminal.application import application
 
-NETWORK: dict[str, Any] = {
-    "_target_": "napari_cxr3d.models.world_model.XWin",
-    "image_size": [64, 64], "field_mm": 440.0, "source_to_isocenter_mm": 1600.0,
-    "source_to_detector_mm": 1800.0,
-    "encoder": {"patch_size": 8, "dim": 32, "depth": 1, "heads": 2},
-    "predictor": {"dim": 32, "depth": 1, "heads": 2},
-}  # fmt: skip
-CARD: dict[str, Any] = {
-    "name": "xwin-test", "version": "1.0.0", "kind": "world-model", "licence": "BSD-3-Clause",
-    "intended_use": "Tests.", "limits": "Not for patients.", "synthetic_training": True,
-    "preprocessing": {"field_mm": 440.0}, "training": {"command": "none", "seed": 0, "data": []},
-    "metrics": {},
-}  # fmt: skip
 YAWS = (-10.0, 0.0, 10.0)
 
 
@@ -44,17 +30,10 @@ def seen(yaw: float) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory) -> Path:
+def folder(tmp_path_factory, write_world_model) -> Path:
     """A model, a frontal projection, a sweep, and a picture whose values are greys."""
-    import torch
-
-    from napari_cxr3d.models import write_bundle
-    from napari_cxr3d.models.network import build_network
-
     folder = tmp_path_factory.mktemp("similarity")
-    torch.manual_seed(0)
-    state = build_network(NETWORK).state_dict()
-    write_bundle(folder / "xwin.zip", network=NETWORK, state=state, card=CARD, dtype="float32")
+    write_world_model(folder / "xwin.zip", network={"image_size": [64, 64], "renderer": None})
     views = [
         XrayView(yaw=yaw, detector_shape=(110, 110), pixel_mm=4.0, isocenter_lps=(0, 0, 0))
         for yaw in YAWS

@@ -11,32 +11,14 @@ from napari_cxr3d.errors import BundleError, InvalidInputError, UnreadableFileEr
 from napari_cxr3d.inference import world_models
 from napari_cxr3d.inference.world_models import load_world_model, world_model_names
 
-NETWORK: dict[str, Any] = {
-    "_target_": "napari_cxr3d.models.world_model.XWin",
-    "image_size": [32, 32], "field_mm": 440.0, "source_to_isocenter_mm": 1600.0,
-    "source_to_detector_mm": 1800.0,
-    "encoder": {"patch_size": 8, "dim": 16, "depth": 1, "heads": 2},
-    "predictor": {"dim": 16, "depth": 1, "heads": 2},
-}  # fmt: skip
-CARD: dict[str, Any] = {
-    "name": "xwin-test", "version": "1.2.0", "kind": "world-model", "licence": "BSD-3-Clause",
-    "intended_use": "Tests.", "limits": "Not for patients.", "synthetic_training": True,
-    "preprocessing": {"field_mm": 440.0}, "training": {"command": "none", "seed": 0, "data": []},
-    "metrics": {},
-}  # fmt: skip
-
 
 @pytest.fixture
-def write(tmp_path):
+def write(tmp_path, write_world_model):
     """Write a bundle into the user's folder."""
-    from napari_cxr3d.models import write_bundle
-    from napari_cxr3d.models.network import build_network
 
-    def make(network: dict[str, Any] = NETWORK, **changes: Any) -> Path:
-        card = CARD | changes
-        path = tmp_path / f"{card['name']}.zip"
-        state = build_network(network).state_dict()
-        return write_bundle(path, network=network, state=state, card=card, dtype="float32")
+    def make(network: dict[str, Any] | None = None, **card: Any) -> Path:
+        told = {"version": "1.2.0", "name": "xwin-test"} | card
+        return write_world_model(tmp_path / f"{told['name']}.zip", network=network, **told)
 
     return make
 
